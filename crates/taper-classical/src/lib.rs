@@ -1,0 +1,1 @@
+//! The classical side of deep against machine learning: PCA and its kin.

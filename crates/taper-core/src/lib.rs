@@ -1,0 +1,9 @@
+//! The candle core that the Taper crates share.
+
+mod error;
+mod state;
+mod stream;
+
+pub use error::{Error, Result};
+pub use state::{Snapshot, Stateful};
+pub use stream::{Stream, stream};

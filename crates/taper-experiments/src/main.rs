@@ -1,0 +1,3 @@
+//! The `taper` binary.
+
+fn main() {}

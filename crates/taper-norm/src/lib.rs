@@ -1,0 +1,1 @@
+//! Normalization layers for candle with right gradients and explicit state.

@@ -1,0 +1,1 @@
+//! Findings in, report out: HTML, Markdown, CSV and LaTeX with SVG figures.
