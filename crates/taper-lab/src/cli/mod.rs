@@ -1,0 +1,108 @@
+//! The command line that every binary with a registry gets.
+
+mod list;
+mod new;
+mod progress;
+mod reproduce;
+mod run;
+mod select;
+mod table;
+mod tune;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::error::{Error, Result};
+use crate::experiment::Registry;
+
+/// Who the binary is: for `--version`, the runs' keys and the report.
+#[derive(Debug, Clone, Copy)]
+pub struct Build {
+    /// The binary's name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// The digest of its sources, from `env!("TAPER_SOURCES_DIGEST")` after `taper_sources::emit`.
+    pub sources: &'static str,
+}
+
+/// Turns claims into verdicts: runs experiments, keeps their runs, writes the report.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows the experiments: what each asks, at which scales.
+    List,
+    /// Runs experiments (what is there already is not run again), prints their verdicts and writes their
+    /// report.
+    Run(run::Args),
+    /// Runs every experiment at quick scale and writes one report.
+    Reproduce(reproduce::Args),
+    /// Writes the report of the runs that are in the store, running nothing.
+    Report(run::ReportArgs),
+    /// Runs an experiment's tuning grid and prints the winners for its spec.
+    Tune(tune::Args),
+    /// Writes the skeleton of a crate with an experiment of your own.
+    New(new::Args),
+}
+
+/// Parses the process's arguments, does what they say, and returns the exit code: 0 done, 1 failed,
+/// 2 typed or written wrongly, 130 interrupted.
+pub fn main(registry: Registry, build: Build) -> ExitCode {
+    let command = Cli::command().name(build.name).version(build.version);
+    let parsed = command
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let mut out = io::stdout().lock();
+    match dispatch(cli.command, &registry, build, &mut out).and_then(|()| flushed(&mut out)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(
+    command: Command,
+    registry: &Registry,
+    build: Build,
+    out: &mut dyn Write,
+) -> Result<()> {
+    match command {
+        Command::List => list::list(registry, out),
+        Command::Run(args) => run::run(&args, registry, build, out),
+        Command::Reproduce(args) => reproduce::reproduce(&args, registry, build, out),
+        Command::Report(args) => run::report(&args, registry, build, out),
+        Command::Tune(args) => tune::tune(&args, registry, build, out),
+        Command::New(args) => new::new(&args, out),
+    }
+}
+
+/// Writes a line to standard output. A reader that went away (`| head`) is no error.
+fn say(out: &mut dyn Write, line: impl std::fmt::Display) -> Result<()> {
+    ignore_closed(writeln!(out, "{line}"))
+}
+
+fn flushed(out: &mut dyn Write) -> Result<()> {
+    ignore_closed(out.flush())
+}
+
+fn ignore_closed(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write to", "standard output".as_ref())(error))
+        }
+        _ => Ok(()),
+    }
+}
