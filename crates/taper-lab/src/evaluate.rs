@@ -72,7 +72,7 @@ fn judge(selection: &Selection<'_>, runs: &[(Run<'_>, Option<Found>)]) -> Result
     }
     let spec = &selection.entry.spec;
     let mut evaluations = Vec::new();
-    for (index, criterion) in spec.criteria.iter().enumerate() {
+    for (index, criterion) in spec.criteria_at(selection.scale.scale).enumerate() {
         // The resampling of one criterion never depends on another.
         let stream = taper_core::stream(0, &format!("{}/criterion-{index}", spec.name));
         let evaluation = criterion

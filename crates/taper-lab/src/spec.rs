@@ -77,8 +77,8 @@ pub struct Spec {
     pub arms: Vec<ArmSpec>,
     /// How settings were tuned.
     pub tune: Option<Tune>,
-    /// The criteria; the verdict is their compound.
-    pub criteria: Vec<Criterion>,
+    /// The criteria; the verdict at a scale is the compound of those that apply there.
+    pub criteria: Vec<SpecCriterion>,
     /// The figures of the report.
     pub figures: Vec<Figure>,
     /// The place of the spec.
@@ -106,6 +106,15 @@ pub struct ArmSpec {
     /// Its name for people.
     pub title: String,
     settings: Node,
+}
+
+/// A criterion and the scales at which it applies.
+#[derive(Debug, Clone)]
+pub struct SpecCriterion {
+    /// What is asked.
+    pub criterion: Criterion,
+    /// Where; everywhere when empty.
+    scales: Vec<Scale>,
 }
 
 /// The `[tune]` part: a grid, run for every arm with seeds of its own.
@@ -206,10 +215,10 @@ struct Header {
     source: String,
     url: Option<String>,
     #[serde(default)]
-    criteria: Vec<Criterion>,
-    #[serde(default)]
     figures: Vec<Figure>,
     tune: Option<Tune>,
+    #[serde(rename = "criteria")]
+    _criteria: Option<IgnoredAny>,
     #[serde(rename = "settings")]
     _settings: Option<IgnoredAny>,
     #[serde(rename = "scales")]
@@ -235,7 +244,7 @@ impl Spec {
             scales,
             arms,
             tune: header.tune,
-            criteria: header.criteria,
+            criteria: criteria(&root)?,
             figures: header.figures,
             origin: root.origin.clone(),
             settings,
@@ -249,6 +258,14 @@ impl Spec {
         self.scales
             .iter()
             .find(|candidate| candidate.scale == scale)
+    }
+
+    /// The criteria that apply at `scale`.
+    pub fn criteria_at(&self, scale: Scale) -> impl Iterator<Item = &Criterion> {
+        self.criteria
+            .iter()
+            .filter(move |criterion| criterion.scales.is_empty() || criterion.scales.contains(&scale))
+            .map(|criterion| &criterion.criterion)
     }
 
     /// The settings of `arm` at `scale`, before overrides.
@@ -276,29 +293,26 @@ impl Spec {
     /// What no type can hold: names that refer to each other, and the rules on seeds and grids.
     fn check(&self, root: &Node) -> Result<(), ConfigError> {
         let arm_names: Vec<String> = self.arms.iter().map(|arm| arm.name.clone()).collect();
-        if self.criteria.is_empty() {
-            return Err(ConfigError::at(
-                &root.origin,
-                "",
-                "a spec needs at least one [[criteria]] table",
-            ));
-        }
-        for (at, criterion) in self.criteria.iter().enumerate() {
-            let place = match root.get("criteria").map(|list| &list.value) {
-                Some(Value::List(items)) => items.get(at).unwrap_or(root),
-                _ => root,
+        for (at, SpecCriterion { criterion, .. }) in self.criteria.iter().enumerate() {
+            let wrong = |message: String| {
+                let place = root.get("criteria").map_or(&root.origin, |list| match &list.value {
+                    Value::List(items) => &items[at].origin,
+                    _ => &list.origin,
+                });
+                ConfigError::at(place, &format!("criteria.{at}"), message)
             };
-            let path = format!("criteria.{at}");
             for arm in criterion.arms() {
                 if !arm_names.iter().any(|name| name == arm) {
                     let near = config::nearest(arm, &arm_names).unwrap_or("one of [arms]");
-                    let message = format!("no arm is called `{arm}`; did you mean {near}?");
-                    return Err(ConfigError::at(&place.origin, &path, message));
+                    return Err(wrong(format!("no arm is called `{arm}`; did you mean {near}?")));
                 }
             }
-            criterion
-                .check()
-                .map_err(|error| ConfigError::at(&place.origin, &path, error.to_string()))?;
+            criterion.check().map_err(|error| wrong(error.to_string()))?;
+        }
+        let unjudged = |scale: &&ScaleSpec| self.criteria_at(scale.scale).next().is_none();
+        if let Some(scale) = self.scales.iter().find(unjudged) {
+            let message = format!("no [[criteria]] table applies at the scale `{}`", scale.scale);
+            return Err(ConfigError::at(&root.origin, "", message));
         }
         if let (Some(tune), Some(node)) = (&self.tune, root.get("tune")) {
             tune.check(node, &arm_names)?;
@@ -411,6 +425,22 @@ fn scales(root: &Node) -> Result<Vec<ScaleSpec>, ConfigError> {
     }
     scales.sort_by_key(|scale| scale.scale);
     Ok(scales)
+}
+
+fn criteria(root: &Node) -> Result<Vec<SpecCriterion>, ConfigError> {
+    let Some(list) = root.get("criteria") else { return Ok(Vec::new()) };
+    let Value::List(items) = &list.value else {
+        return Err(ConfigError::at(&list.origin, "criteria", "is written as [[criteria]] tables"));
+    };
+    let mut criteria = Vec::new();
+    for (at, item) in items.iter().enumerate() {
+        let path = format!("criteria.{at}");
+        let mut table = item.clone();
+        let scales = take(&mut table, "scales", &path)?.unwrap_or_default();
+        let criterion = config::from_node(&table).map_err(|error| error.under(&path))?;
+        criteria.push(SpecCriterion { criterion, scales });
+    }
+    Ok(criteria)
 }
 
 fn arms(root: &Node) -> Result<Vec<ArmSpec>, ConfigError> {
