@@ -22,7 +22,6 @@ def tensor(values):
     return {"shape": list(values.shape), "data": values.reshape(-1).tolist()}
 
 
-
 def write(script, cases):
     """Writes `cases`, a list of dictionaries, beside `script` under its stem."""
     made_by = {"python": platform.python_version()}

@@ -3,6 +3,8 @@
 mod error;
 mod state;
 mod stream;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use error::{Error, Result};
 pub use state::{Snapshot, Stateful};
