@@ -1,11 +1,21 @@
 //! The candle core that the Taper crates share.
 
+mod activation;
+mod dropout;
 mod error;
+mod initializer;
+mod linear;
+mod parameters;
 mod state;
 mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use activation::Activation;
+pub use dropout::Dropout;
 pub use error::{Error, Result};
+pub use initializer::{FanMode, Initializer, Nonlinearity};
+pub use linear::{Linear, LinearConfig, linear};
+pub use parameters::Parameters;
 pub use state::{Snapshot, Stateful};
 pub use stream::{Stream, stream};

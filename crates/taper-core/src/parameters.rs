@@ -1,0 +1,277 @@
+//! The named parameters of a model: seeded when they are made, ordered, saved and loaded.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Shape, Tensor, Var};
+use candle_nn::init::NormalOrUniform;
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+
+use crate::{Error, Result, Snapshot, Stateful, Stream};
+
+/// The last parts of the names that PyTorch gives to what a layer remembers but never trains.
+const BUFFERS: [&str; 3] = ["running_mean", "running_var", "num_batches_tracked"];
+
+/// The named parameters and buffers behind a candle [`VarBuilder`].
+///
+/// A parameter draws its initial value from a stream of its own, named after it: the order in which
+/// layers are made does not matter, and a layer that is added changes no other. Asking for a name
+/// again gives the same variable (shared weights). Names are PyTorch's, so a state dict loads; the
+/// buffers of a norm (`running_mean`, `running_var`, `num_batches_tracked`) are kept and saved, but
+/// are not among the trainable ones.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use candle_core::{DType, Device};
+/// use taper_core::{LinearConfig, Parameters, linear, stream};
+///
+/// let parameters = Parameters::new(&stream(7, "init"));
+/// let vb = parameters.builder(DType::F32, &Device::Cpu);
+/// let layer = linear(3, 2, LinearConfig::default(), vb.pp("fc"))?;
+/// let names: Vec<_> = parameters.trainable().into_iter().map(|(name, _)| name).collect();
+/// assert_eq!(names, ["fc.bias", "fc.weight"]);
+///
+/// # let path = std::env::temp_dir().join("taper-parameters-example.safetensors");
+/// std::fs::write(&path, parameters.to_safetensors()?)?;
+/// parameters.load_safetensors(&std::fs::read(&path)?)?;
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Parameters {
+    store: Arc<Store>,
+}
+
+/// Shared with the builders, which candle wants to own what they build from.
+#[derive(Debug)]
+struct Store {
+    stream: Stream,
+    variables: Mutex<BTreeMap<String, Var>>,
+}
+
+impl Parameters {
+    /// No parameters yet; each will draw its initial value from a child of `stream`.
+    pub fn new(stream: &Stream) -> Self {
+        let store = Store {
+            stream: stream.clone(),
+            variables: Mutex::default(),
+        };
+        Self {
+            store: Arc::new(store),
+        }
+    }
+
+    /// A builder that makes parameters of this dtype on this device, here.
+    pub fn builder(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(Builder(self.store.clone())), dtype, device.clone())
+    }
+
+    /// What an optimizer trains: everything but the buffers, in the order of the names.
+    pub fn trainable(&self) -> Vec<(String, Var)> {
+        self.filtered(|name| !is_buffer(name))
+    }
+
+    /// What layers remember without training it, in the order of the names.
+    pub fn buffers(&self) -> Vec<(String, Var)> {
+        self.filtered(is_buffer)
+    }
+
+    /// Parameters and buffers in the order of the names.
+    pub fn all(&self) -> Vec<(String, Var)> {
+        self.filtered(|_| true)
+    }
+
+    fn filtered(&self, keep: impl Fn(&str) -> bool) -> Vec<(String, Var)> {
+        let variables = self.store.variables();
+        let kept = variables.iter().filter(|(name, _)| keep(name));
+        kept.map(|(name, var)| (name.clone(), var.clone()))
+            .collect()
+    }
+
+    /// The bytes of a safetensors file with every parameter and buffer.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>> {
+        let mut snapshot = Snapshot::new();
+        self.save(&mut snapshot)?;
+        snapshot.to_bytes()
+    }
+
+    /// Takes every value from the bytes of a safetensors file; see [`Parameters::load`].
+    pub fn load_safetensors(&self, bytes: &[u8]) -> Result<()> {
+        self.load(&candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?)
+    }
+
+    /// Takes every value from a state dict, whose names, shapes and dtypes must be exactly those here.
+    ///
+    /// # Errors
+    /// Lists what is missing and what is not expected, or names the first tensor that does not fit.
+    /// After an error nothing has changed.
+    pub fn load(&self, state: &HashMap<String, Tensor>) -> Result<()> {
+        self.set_all(
+            &state
+                .iter()
+                .map(|(name, tensor)| (name.as_str(), tensor))
+                .collect(),
+        )
+    }
+
+    fn set_all(&self, state: &BTreeMap<&str, &Tensor>) -> Result<()> {
+        let variables = self.store.variables();
+        check_names(&variables, state)?;
+        // All values are checked and moved before the first one is set.
+        let mut values = Vec::with_capacity(variables.len());
+        for ((name, var), tensor) in variables.iter().zip(state.values()) {
+            if var.dims() != tensor.dims() || var.dtype() != tensor.dtype() {
+                let reason = format!("expected {}, found {}", form(var), form(tensor));
+                return Err(Error::state(name, reason));
+            }
+            values.push((var, tensor.to_device(var.device())?));
+        }
+        for (var, value) in values {
+            var.set(&value)?;
+        }
+        Ok(())
+    }
+}
+
+impl Stateful for Parameters {
+    fn save(&self, snapshot: &mut Snapshot) -> Result<()> {
+        for (name, var) in self.store.variables().iter() {
+            // A copy: the variable's own memory changes with the next step.
+            snapshot.put_tensor(name, &var.copy()?);
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        self.set_all(&snapshot.tensors().collect())
+    }
+}
+
+impl Store {
+    fn variables(&self) -> MutexGuard<'_, BTreeMap<String, Var>> {
+        // No code panics between two changes that belong together: a poisoned map is still whole.
+        self.variables
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The store as candle's layers ask for it.
+struct Builder(Arc<Store>);
+
+impl SimpleBackend for Builder {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let mut variables = self.0.variables();
+        if let Some(var) = variables.get(name) {
+            if var.shape() != &shape || var.dtype() != dtype {
+                let expected = format!("{}, as it was first made", form(var));
+                let received = format!("{dtype:?} of shape {:?}", shape.dims());
+                Err(Error::argument("Parameters", name, expected, received))?;
+            }
+            return Ok(var.as_tensor().clone());
+        }
+        let mut stream = self.0.stream.child(name);
+        let var = Var::from_tensor(&initial(&mut stream, init, shape, dtype, device)?)?;
+        let tensor = var.as_tensor().clone();
+        variables.insert(name.to_owned(), var);
+        Ok(tensor)
+    }
+
+    fn get_unchecked(
+        &self,
+        name: &str,
+        _dtype: DType,
+        _device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        let variables = self.0.variables();
+        let known = || format!("a parameter already made, one of {:?}", variables.keys());
+        let var = variables.get(name);
+        Ok(var
+            .ok_or_else(|| Error::argument("Parameters", "name", known(), name))?
+            .as_tensor()
+            .clone())
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.0.variables().contains_key(name)
+    }
+}
+
+/// What candle's hint asks for, drawn from `stream` instead of candle's unseeded generator.
+fn initial(
+    stream: &mut Stream,
+    init: Init,
+    shape: Shape,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
+    match init {
+        Init::Const(value) => Ok(Tensor::full(value, shape, &Device::Cpu)?
+            .to_dtype(dtype)?
+            .to_device(device)?),
+        Init::Uniform { lo, up } => stream.uniform(lo, up, shape, dtype, device),
+        Init::Randn { mean, stdev } => stream.normal(mean, stdev, shape, dtype, device),
+        Init::Kaiming {
+            dist,
+            fan,
+            non_linearity,
+        } => {
+            let std = non_linearity.gain() / (fan.for_shape(&shape) as f64).sqrt();
+            match dist {
+                NormalOrUniform::Normal => stream.normal(0.0, std, shape, dtype, device),
+                NormalOrUniform::Uniform => {
+                    let bound = 3f64.sqrt() * std;
+                    stream.uniform(-bound, bound, shape, dtype, device)
+                }
+            }
+        }
+    }
+}
+
+fn is_buffer(name: &str) -> bool {
+    name.rsplit('.')
+        .next()
+        .is_some_and(|last| BUFFERS.contains(&last))
+}
+
+fn check_names(variables: &BTreeMap<String, Var>, state: &BTreeMap<&str, &Tensor>) -> Result<()> {
+    let missing: Vec<&str> = variables
+        .keys()
+        .map(String::as_str)
+        .filter(|name| !state.contains_key(name))
+        .collect();
+    let unexpected: Vec<&str> = state
+        .keys()
+        .copied()
+        .filter(|name| !variables.contains_key(*name))
+        .collect();
+    let Some(first) = missing.first().or(unexpected.first()) else {
+        return Ok(());
+    };
+    let list = |names: &[&str]| {
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    let reason = format!(
+        "the names should be exactly the model's; missing: {}; not expected: {}",
+        list(&missing),
+        list(&unexpected)
+    );
+    Err(Error::state(*first, reason))
+}
+
+fn form(tensor: &Tensor) -> String {
+    format!("{:?} of shape {:?}", tensor.dtype(), tensor.dims())
+}
