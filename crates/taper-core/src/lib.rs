@@ -1,21 +1,26 @@
 //! The candle core that the Taper crates share.
 
 mod activation;
+mod clip;
 mod dropout;
 mod error;
 mod initializer;
 mod linear;
+pub mod optim;
 mod parameters;
+mod schedule;
 mod state;
 mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use activation::Activation;
+pub use clip::{clip_grad_norm, clip_grad_value};
 pub use dropout::Dropout;
 pub use error::{Error, Result};
 pub use initializer::{FanMode, Initializer, Nonlinearity};
 pub use linear::{Linear, LinearConfig, linear};
 pub use parameters::Parameters;
+pub use schedule::Schedule;
 pub use state::{Snapshot, Stateful};
 pub use stream::{Stream, stream};
