@@ -1,0 +1,5 @@
+//! The integration tests of the harness.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod statistics;

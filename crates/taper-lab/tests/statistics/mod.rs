@@ -1,0 +1,5 @@
+//! Statistics and the verdict rule.
+
+mod golden;
+mod properties;
+mod simulation;
