@@ -35,7 +35,12 @@ pub struct Count {
 
 impl Kind for Count {
     fn heading(&self) -> Heading<'_> {
-        Heading { name: &self.name, paper: self.paper.as_deref(), measure: &self.measure }
+        Heading {
+            kind: "count",
+            name: &self.name,
+            paper: self.paper.as_deref(),
+            measure: &self.measure,
+        }
     }
 
     fn arms(&self) -> Vec<&str> {

@@ -84,24 +84,29 @@ pub enum Direction {
 }
 
 impl Criterion {
+    /// Its kind, as the table has it.
+    pub fn kind(&self) -> &'static str {
+        self.table().heading().kind
+    }
+
     /// What is claimed, as a sentence.
     pub fn name(&self) -> &str {
-        self.kind().heading().name
+        self.table().heading().name
     }
 
     /// The paper's number, as text.
     pub fn paper(&self) -> Option<&str> {
-        self.kind().heading().paper
+        self.table().heading().paper
     }
 
     /// The measure that it looks at.
     pub fn measure(&self) -> &str {
-        self.kind().heading().measure
+        self.table().heading().measure
     }
 
     /// The arms that it compares.
     pub fn arms(&self) -> Vec<&str> {
-        self.kind().arms()
+        self.table().arms()
     }
 
     /// Makes sure that the numbers of the table make sense; [`Criterion::evaluate`] does so too.
@@ -116,7 +121,7 @@ impl Criterion {
         if let Some(at) = (1..arms.len()).find(|at| arms[..*at].contains(&arms[*at])) {
             return Err(wrong(name, "arms", "different from each other", arms[at]));
         }
-        self.kind().rule().map(|_| ())
+        self.table().rule().map(|_| ())
     }
 
     /// Judges the outcomes at `seeds`.
@@ -134,9 +139,9 @@ impl Criterion {
     ) -> Result<Evaluation> {
         self.check()?;
         let source = Source { outcomes, seeds, measure: self.measure() };
-        let rule = self.kind().rule()?;
+        let rule = self.table().rule()?;
         let mut findings = Vec::new();
-        for (at, effects) in self.kind().effects(&source)?.into_iter().enumerate() {
+        for (at, effects) in self.table().effects(&source)?.into_iter().enumerate() {
             let quantity = format!("{}: {}", self.measure(), effects.quantity);
             let by_seed: Vec<_> = seeds.iter().copied().zip(effects.values).collect();
             let stream = stream.child(&at.to_string());
@@ -148,16 +153,16 @@ impl Criterion {
         Ok(Evaluation { verdict: combine(&verdicts), findings })
     }
 
-    fn kind(&self) -> &dyn Kind {
+    fn table(&self) -> &dyn Kind {
         match self {
-            Self::Difference(kind) => kind,
-            Self::LogRatio(kind) => kind,
-            Self::Equivalence(kind) => kind,
-            Self::NonInferiority(kind) => kind,
-            Self::Order(kind) => kind,
-            Self::Count(kind) => kind,
-            Self::Tolerance(kind) => kind,
-            Self::Identity(kind) => kind,
+            Self::Difference(table) => table,
+            Self::LogRatio(table) => table,
+            Self::Equivalence(table) => table,
+            Self::NonInferiority(table) => table,
+            Self::Order(table) => table,
+            Self::Count(table) => table,
+            Self::Tolerance(table) => table,
+            Self::Identity(table) => table,
         }
     }
 }
@@ -176,6 +181,7 @@ trait Kind {
 }
 
 struct Heading<'a> {
+    kind: &'static str,
     name: &'a str,
     paper: Option<&'a str>,
     measure: &'a str,

@@ -26,7 +26,12 @@ pub struct Order {
 
 impl Kind for Order {
     fn heading(&self) -> Heading<'_> {
-        Heading { name: &self.name, paper: self.paper.as_deref(), measure: &self.measure }
+        Heading {
+            kind: "order",
+            name: &self.name,
+            paper: self.paper.as_deref(),
+            measure: &self.measure,
+        }
     }
 
     fn arms(&self) -> Vec<&str> {

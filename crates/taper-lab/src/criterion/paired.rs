@@ -96,7 +96,12 @@ fn same() -> f64 {
 
 impl Kind for Difference {
     fn heading(&self) -> Heading<'_> {
-        Heading { name: &self.name, paper: self.paper.as_deref(), measure: &self.measure }
+        Heading {
+            kind: "difference",
+            name: &self.name,
+            paper: self.paper.as_deref(),
+            measure: &self.measure,
+        }
     }
 
     fn arms(&self) -> Vec<&str> {
@@ -116,7 +121,12 @@ impl Kind for Difference {
 
 impl Kind for NonInferiority {
     fn heading(&self) -> Heading<'_> {
-        Heading { name: &self.name, paper: self.paper.as_deref(), measure: &self.measure }
+        Heading {
+            kind: "non-inferiority",
+            name: &self.name,
+            paper: self.paper.as_deref(),
+            measure: &self.measure,
+        }
     }
 
     fn arms(&self) -> Vec<&str> {
@@ -136,7 +146,12 @@ impl Kind for NonInferiority {
 
 impl Kind for Equivalence {
     fn heading(&self) -> Heading<'_> {
-        Heading { name: &self.name, paper: self.paper.as_deref(), measure: &self.measure }
+        Heading {
+            kind: "equivalence",
+            name: &self.name,
+            paper: self.paper.as_deref(),
+            measure: &self.measure,
+        }
     }
 
     fn arms(&self) -> Vec<&str> {
@@ -158,7 +173,12 @@ impl Kind for Equivalence {
 
 impl Kind for LogRatio {
     fn heading(&self) -> Heading<'_> {
-        Heading { name: &self.name, paper: self.paper.as_deref(), measure: &self.measure }
+        Heading {
+            kind: "log-ratio",
+            name: &self.name,
+            paper: self.paper.as_deref(),
+            measure: &self.measure,
+        }
     }
 
     fn arms(&self) -> Vec<&str> {

@@ -32,6 +32,7 @@ fn evaluate(table: &str, arms: &[(&str, [f64; 5])]) -> Evaluation {
 fn one(table: &str, arms: &[(&str, [f64; 5])]) -> Finding {
     let mut evaluation = evaluate(table, arms);
     assert_eq!(evaluation.findings.len(), 1);
+    assert!(table.starts_with(&format!("kind = '{}'", read(table).kind())));
     let finding = evaluation.findings.remove(0);
     assert_eq!(evaluation.verdict, finding.verdict);
     finding
@@ -210,6 +211,7 @@ fn a_table_tells_what_it_is_about() {
          relative_to = 'pca'\nat_most = 1.01",
     );
     assert_eq!((criterion.name(), criterion.paper()), ("near PCA", Some("13.87")));
+    assert_eq!(criterion.kind(), "tolerance");
     assert_eq!((criterion.measure(), criterion.arms()), ("sse", vec!["linear", "pca"]));
 }
 

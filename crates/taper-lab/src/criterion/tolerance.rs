@@ -53,7 +53,12 @@ pub struct Identity {
 
 impl Kind for Tolerance {
     fn heading(&self) -> Heading<'_> {
-        Heading { name: &self.name, paper: self.paper.as_deref(), measure: &self.measure }
+        Heading {
+            kind: "tolerance",
+            name: &self.name,
+            paper: self.paper.as_deref(),
+            measure: &self.measure,
+        }
     }
 
     fn arms(&self) -> Vec<&str> {
@@ -110,7 +115,12 @@ impl Kind for Tolerance {
 
 impl Kind for Identity {
     fn heading(&self) -> Heading<'_> {
-        Heading { name: &self.name, paper: self.paper.as_deref(), measure: &self.measure }
+        Heading {
+            kind: "identity",
+            name: &self.name,
+            paper: self.paper.as_deref(),
+            measure: &self.measure,
+        }
     }
 
     fn arms(&self) -> Vec<&str> {

@@ -100,6 +100,18 @@ mod tests {
     }
 
     #[test]
+    fn resamples_that_tie_with_the_mean_are_seen_through_rounding() {
+        let whole = [1.0, 3.0, 2.0, -1.0, 2.0, 4.0, 3.0, 1.0];
+        let tenths = whole.map(|value| value / 10.0);
+        let interval = |values: &[f64]| {
+            bca_interval(values, 0.95, 199, &mut taper_core::stream(2, "bca")).unwrap()
+        };
+        let (whole, tenths) = (interval(&whole), interval(&tenths));
+        assert!((whole.low - 10.0 * tenths.low).abs() < 1e-12, "{whole:?} {tenths:?}");
+        assert!((whole.high - 10.0 * tenths.high).abs() < 1e-12, "{whole:?} {tenths:?}");
+    }
+
+    #[test]
     fn degenerate_samples() {
         let mut stream = taper_core::stream(1, "bca");
         let equal = bca_interval(&[0.1; 9], 0.95, 100, &mut stream).unwrap();

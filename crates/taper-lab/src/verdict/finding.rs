@@ -130,7 +130,9 @@ impl Finding {
             self.bca = Some(bca_interval(values, level, RESAMPLES, resamples)?);
         }
         if self.sd == 0.0 {
-            self.notes.push("Every seed gave the same value, so the interval has no width.".into());
+            let note = "Every seed gave the same value: the interval has no width, and says \
+                        nothing about other data.";
+            self.notes.push(note.to_owned());
         } else if self.verdict == Verdict::Inconclusive && self.sd.is_finite() {
             let distances = self.rule.distances(self.effect);
             self.seeds_needed = seeds_needed(&distances, self.sd, level, POWER)?;

@@ -15,7 +15,8 @@
 //!    such an interval knows nothing of other test examples. Arms without variance between seeds are
 //!    compared by [`bca_interval`](crate::stats::bca_interval) over the test examples' differences,
 //!    and that interval goes through [`Rule::decide`].
-//! 5. An effect that is not a finite number makes the verdict inconclusive; a note names the seed.
+//! 5. An effect that is not a finite number makes the verdict inconclusive; a note names the seed. An
+//!    infinite value contradicts an identity, and NaN does not reach the threshold of a count.
 //! 6. p-values test the bound that *reproduced* has to clear (the margin, not 0): two-sided, so
 //!    they fall below 5% exactly where the interval lies wholly on one side of it. Of two bounds it
 //!    is the larger of the two one-sided p-values, for a tolerance doubled, and falls below 5%

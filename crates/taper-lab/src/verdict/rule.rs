@@ -92,7 +92,7 @@ impl Rule {
     /// The factor from the p-values of [`Rule::tests`] to one that matches the interval's level.
     pub(super) fn tails(&self) -> f64 {
         match self {
-            Self::Within { .. } | Self::Identity { .. } => 2.0,
+            Self::Within { .. } => 2.0,
             _ => 1.0,
         }
     }
