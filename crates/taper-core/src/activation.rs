@@ -84,7 +84,7 @@ impl Module for Activation {
         if !x.dtype().is_float() {
             let received = format!("{:?}", x.dtype());
             return Err(
-                Error::argument("Activation::forward", "x", "floating-point", received).into(),
+                Error::argument("Activation::forward", "x", "floating-point", received).into()
             );
         }
         match self {

@@ -67,12 +67,7 @@ pub fn clip_grad_norm(
     if error_if_nonfinite && !norm.is_finite() {
         let expected = "gradients with a finite norm; lower the learning rate or look for the first \
                         operation that gives NaN or infinity";
-        return Err(Error::argument(
-            "clip_grad_norm",
-            "gradients",
-            expected,
-            norm,
-        ));
+        return Err(Error::argument("clip_grad_norm", "gradients", expected, norm));
     }
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 || factor.is_nan() {
@@ -124,9 +119,7 @@ pub fn clip_grad_value(
     clip_value: f64,
 ) -> Result<()> {
     check("clip_grad_value", "clip_value", clip_value)?;
-    replace(gradients, parameters, |gradient| {
-        Ok(gradient.clamp(-clip_value, clip_value)?)
-    })
+    replace(gradients, parameters, |gradient| Ok(gradient.clamp(-clip_value, clip_value)?))
 }
 
 fn check(operation: &'static str, argument: &str, limit: f64) -> Result<()> {

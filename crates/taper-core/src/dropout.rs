@@ -64,12 +64,7 @@ impl Dropout {
     pub fn forward_t(&self, x: &Tensor, train: bool, stream: &mut Stream) -> Result<Tensor> {
         if !x.dtype().is_float() {
             let received = format!("{:?}", x.dtype());
-            return Err(Error::argument(
-                "Dropout::forward_t",
-                "x",
-                "floating-point",
-                received,
-            ));
+            return Err(Error::argument("Dropout::forward_t", "x", "floating-point", received));
         }
         if !train || self.p == 0.0 {
             return Ok(x.clone());

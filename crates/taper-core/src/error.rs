@@ -55,10 +55,7 @@ impl Error {
 
     /// A saved entry `name` that does not fit.
     pub fn state(name: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::State {
-            name: name.into(),
-            reason: reason.into(),
-        }
+        Self::State { name: name.into(), reason: reason.into() }
     }
 }
 

@@ -149,15 +149,9 @@ impl Initializer {
     pub fn hint(self, shape: &Shape) -> Result<Init> {
         let uniform = |std: f64| {
             let bound = 3f64.sqrt() * std;
-            Init::Uniform {
-                lo: -bound,
-                up: bound,
-            }
+            Init::Uniform { lo: -bound, up: bound }
         };
-        let normal = |std: f64| Init::Randn {
-            mean: 0.0,
-            stdev: std,
-        };
+        let normal = |std: f64| Init::Randn { mean: 0.0, stdev: std };
         Ok(match self {
             Self::Constant(value) => Init::Const(value),
             Self::Uniform { low, high } => Init::Uniform { lo: low, up: high },
@@ -224,39 +218,23 @@ mod tests {
             std_of(Initializer::XavierUniform { gain: 2.0 }, &shape),
             2.0 * (2.0 / 108.0f64).sqrt(),
         );
-        close(
-            std_of(Initializer::XavierNormal { gain: 1.0 }, &shape),
-            (2.0 / 108.0f64).sqrt(),
-        );
-        let (relu, leaky) = (
-            Nonlinearity::Relu,
-            Nonlinearity::LeakyRelu {
-                negative_slope: 5f64.sqrt(),
-            },
-        );
+        close(std_of(Initializer::XavierNormal { gain: 1.0 }, &shape), (2.0 / 108.0f64).sqrt());
+        let (relu, leaky) =
+            (Nonlinearity::Relu, Nonlinearity::LeakyRelu { negative_slope: 5f64.sqrt() });
         let (fan_in, fan_out) = (FanMode::FanIn, FanMode::FanOut);
         let normal = |mode, nonlinearity| Initializer::KaimingNormal { mode, nonlinearity };
         let uniform = |mode, nonlinearity| Initializer::KaimingUniform { mode, nonlinearity };
         close(std_of(normal(fan_in, relu), &shape), (2.0 / 36.0f64).sqrt());
-        close(
-            std_of(normal(fan_out, relu), &shape),
-            (2.0 / 72.0f64).sqrt(),
-        );
+        close(std_of(normal(fan_out, relu), &shape), (2.0 / 72.0f64).sqrt());
         // PyTorch's default for linear layers: U(-b, b) with b = 1 / sqrt(fan_in).
         close(std_of(uniform(fan_in, leaky), &[7, 16]), 0.25 / 3f64.sqrt());
     }
 
     #[test]
     fn a_vector_has_no_fans() {
-        let error = Initializer::XavierNormal { gain: 1.0 }
-            .hint(&10.into())
-            .unwrap_err();
+        let error = Initializer::XavierNormal { gain: 1.0 }.hint(&10.into()).unwrap_err();
         assert!(error.to_string().contains("got [10]"), "{error}");
         assert!(Initializer::Constant(1.0).hint(&10.into()).is_ok());
-        assert!(
-            Initializer::XavierNormal { gain: 1.0 }
-                .hint(&(3, 0).into())
-                .is_err()
-        );
+        assert!(Initializer::XavierNormal { gain: 1.0 }.hint(&(3, 0).into()).is_err());
     }
 }

@@ -23,9 +23,7 @@ impl Default for LinearConfig {
             // Gain sqrt(1/3): U(-b, b) with b = 1 / sqrt(in_features).
             weight_init: Initializer::KaimingUniform {
                 mode: FanMode::FanIn,
-                nonlinearity: Nonlinearity::LeakyRelu {
-                    negative_slope: 5f64.sqrt(),
-                },
+                nonlinearity: Nonlinearity::LeakyRelu { negative_slope: 5f64.sqrt() },
             },
             bias_init: None,
         }
@@ -50,10 +48,7 @@ pub fn linear(
         return Linear::new(weight, None);
     }
     let bound = 1.0 / (in_features as f64).sqrt();
-    let bias_init = config.bias_init.unwrap_or(Initializer::Uniform {
-        low: -bound,
-        high: bound,
-    });
+    let bias_init = config.bias_init.unwrap_or(Initializer::Uniform { low: -bound, high: bound });
     let shape = Shape::from(out_features);
     let bias = vb.get_with_hints(&shape, "bias", bias_init.hint(&shape)?)?;
     Linear::new(weight, Some(bias))
@@ -125,10 +120,7 @@ impl Linear {
             return Err(Error::argument(
                 "Linear::new",
                 "bias",
-                format!(
-                    "{:?} of shape [{out_features}], as the weight has it",
-                    weight.dtype()
-                ),
+                format!("{:?} of shape [{out_features}], as the weight has it", weight.dtype()),
                 format!("{:?} of shape {:?}", bias.dtype(), bias.dims()),
             ));
         }
@@ -149,10 +141,8 @@ impl Linear {
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let (out_features, in_features) = self.weight.dims2()?;
-        let Some((&last, leading)) = x
-            .dims()
-            .split_last()
-            .filter(|(last, _)| **last == in_features)
+        let Some((&last, leading)) =
+            x.dims().split_last().filter(|(last, _)| **last == in_features)
         else {
             let expected = format!("(..., {in_features})");
             let received = format!("{:?}", x.dims());

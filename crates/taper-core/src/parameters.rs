@@ -54,13 +54,8 @@ struct Store {
 impl Parameters {
     /// No parameters yet; each will draw its initial value from a child of `stream`.
     pub fn new(stream: &Stream) -> Self {
-        let store = Store {
-            stream: stream.clone(),
-            variables: Mutex::default(),
-        };
-        Self {
-            store: Arc::new(store),
-        }
+        let store = Store { stream: stream.clone(), variables: Mutex::default() };
+        Self { store: Arc::new(store) }
     }
 
     /// A builder that makes parameters of this dtype on this device, here.
@@ -86,8 +81,7 @@ impl Parameters {
     fn filtered(&self, keep: impl Fn(&str) -> bool) -> Vec<(String, Var)> {
         let variables = self.store.variables();
         let kept = variables.iter().filter(|(name, _)| keep(name));
-        kept.map(|(name, var)| (name.clone(), var.clone()))
-            .collect()
+        kept.map(|(name, var)| (name.clone(), var.clone())).collect()
     }
 
     /// The bytes of a safetensors file with every parameter and buffer.
@@ -108,12 +102,7 @@ impl Parameters {
     /// Lists what is missing and what is not expected, or names the first tensor that does not fit.
     /// After an error nothing has changed.
     pub fn load(&self, state: &HashMap<String, Tensor>) -> Result<()> {
-        self.set_all(
-            &state
-                .iter()
-                .map(|(name, tensor)| (name.as_str(), tensor))
-                .collect(),
-        )
+        self.set_all(&state.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect())
     }
 
     fn set_all(&self, state: &BTreeMap<&str, &Tensor>) -> Result<()> {
@@ -152,9 +141,7 @@ impl Stateful for Parameters {
 impl Store {
     fn variables(&self) -> MutexGuard<'_, BTreeMap<String, Var>> {
         // No code panics between two changes that belong together: a poisoned map is still whole.
-        self.variables
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.variables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -215,16 +202,12 @@ fn initial(
     device: &Device,
 ) -> Result<Tensor> {
     match init {
-        Init::Const(value) => Ok(Tensor::full(value, shape, &Device::Cpu)?
-            .to_dtype(dtype)?
-            .to_device(device)?),
+        Init::Const(value) => {
+            Ok(Tensor::full(value, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?)
+        }
         Init::Uniform { lo, up } => stream.uniform(lo, up, shape, dtype, device),
         Init::Randn { mean, stdev } => stream.normal(mean, stdev, shape, dtype, device),
-        Init::Kaiming {
-            dist,
-            fan,
-            non_linearity,
-        } => {
+        Init::Kaiming { dist, fan, non_linearity } => {
             let std = non_linearity.gain() / (fan.for_shape(&shape) as f64).sqrt();
             match dist {
                 NormalOrUniform::Normal => stream.normal(0.0, std, shape, dtype, device),
@@ -238,31 +221,19 @@ fn initial(
 }
 
 fn is_buffer(name: &str) -> bool {
-    name.rsplit('.')
-        .next()
-        .is_some_and(|last| BUFFERS.contains(&last))
+    name.rsplit('.').next().is_some_and(|last| BUFFERS.contains(&last))
 }
 
 fn check_names(variables: &BTreeMap<String, Var>, state: &BTreeMap<&str, &Tensor>) -> Result<()> {
-    let missing: Vec<&str> = variables
-        .keys()
-        .map(String::as_str)
-        .filter(|name| !state.contains_key(name))
-        .collect();
-    let unexpected: Vec<&str> = state
-        .keys()
-        .copied()
-        .filter(|name| !variables.contains_key(*name))
-        .collect();
+    let missing: Vec<&str> =
+        variables.keys().map(String::as_str).filter(|name| !state.contains_key(name)).collect();
+    let unexpected: Vec<&str> =
+        state.keys().copied().filter(|name| !variables.contains_key(*name)).collect();
     let Some(first) = missing.first().or(unexpected.first()) else {
         return Ok(());
     };
     let list = |names: &[&str]| {
-        if names.is_empty() {
-            "none".to_owned()
-        } else {
-            names.join(", ")
-        }
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
     let reason = format!(
         "the names should be exactly the model's; missing: {}; not expected: {}",

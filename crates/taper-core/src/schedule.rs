@@ -93,11 +93,7 @@ impl Schedule {
                 let done = step.min(steps.get()) as f64 / steps.get() as f64;
                 min_factor + (1.0 - min_factor) * (1.0 + (PI * done).cos()) / 2.0
             }
-            Self::Warmup {
-                steps,
-                start_factor,
-                ..
-            } if step < *steps => {
+            Self::Warmup { steps, start_factor, .. } if step < *steps => {
                 start_factor + (1.0 - start_factor) * (step as f64 / *steps as f64)
             }
             Self::Warmup { steps, then, .. } => then.factor(step - steps),

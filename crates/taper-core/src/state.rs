@@ -51,18 +51,8 @@ impl Snapshot {
         let mut inner = Snapshot::new();
         part.save(&mut inner)?;
         let under = |key: String| format!("{name}.{key}");
-        self.tensors.extend(
-            inner
-                .tensors
-                .into_iter()
-                .map(|(key, tensor)| (under(key), tensor)),
-        );
-        self.scalars.extend(
-            inner
-                .scalars
-                .into_iter()
-                .map(|(key, scalar)| (under(key), scalar)),
-        );
+        self.tensors.extend(inner.tensors.into_iter().map(|(key, tensor)| (under(key), tensor)));
+        self.scalars.extend(inner.scalars.into_iter().map(|(key, scalar)| (under(key), scalar)));
         Ok(())
     }
 
@@ -74,10 +64,7 @@ impl Snapshot {
             scalars: below(&self.scalars, &prefix),
         };
         part.restore(&inner).map_err(|error| match error {
-            Error::State { name, reason } => Error::State {
-                name: prefix + &name,
-                reason,
-            },
+            Error::State { name, reason } => Error::State { name: prefix + &name, reason },
             other => other,
         })
     }
@@ -94,9 +81,7 @@ impl Snapshot {
 
     /// All tensors in the order of their names.
     pub fn tensors(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor))
+        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
     /// Adds a whole number.
@@ -115,8 +100,7 @@ impl Snapshot {
 
     /// Adds a real number, kept to the bit.
     pub fn put_f64(&mut self, name: &str, value: f64) {
-        self.scalars
-            .insert(name.to_owned(), Scalar::F64(value.to_bits()));
+        self.scalars.insert(name.to_owned(), Scalar::F64(value.to_bits()));
     }
 
     /// The real number called `name`.
@@ -130,8 +114,7 @@ impl Snapshot {
 
     /// Adds a text.
     pub fn put_text(&mut self, name: &str, value: &str) {
-        self.scalars
-            .insert(name.to_owned(), Scalar::Text(value.to_owned()));
+        self.scalars.insert(name.to_owned(), Scalar::Text(value.to_owned()));
     }
 
     /// The text called `name`.
@@ -158,18 +141,12 @@ impl Snapshot {
     /// Reads what [`Snapshot::to_bytes`] wrote, or any safetensors file (it then has no scalars).
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Result<Self> {
         let (_, header) = SafeTensors::read_metadata(bytes)?;
-        let scalars = match header
-            .metadata()
-            .as_ref()
-            .and_then(|map| map.get(METADATA_KEY))
-        {
+        let scalars = match header.metadata().as_ref().and_then(|map| map.get(METADATA_KEY)) {
             Some(json) => serde_json::from_str(json)
                 .map_err(|error| Error::state(METADATA_KEY, error.to_string()))?,
             None => BTreeMap::new(),
         };
-        let tensors = candle_core::safetensors::load_buffer(bytes, device)?
-            .into_iter()
-            .collect();
+        let tensors = candle_core::safetensors::load_buffer(bytes, device)?.into_iter().collect();
         Ok(Self { tensors, scalars })
     }
 }
@@ -182,10 +159,7 @@ fn below<T: Clone>(entries: &BTreeMap<String, T>, prefix: &str) -> BTreeMap<Stri
 }
 
 fn missing(name: &str) -> Error {
-    Error::state(
-        name,
-        "not in the saved state; it was written by another version or another model",
-    )
+    Error::state(name, "not in the saved state; it was written by another version or another model")
 }
 
 fn wrong_kind(name: &str, expected: &str, found: &Scalar) -> Error {

@@ -30,11 +30,7 @@ use crate::{Error, Result};
 pub fn stream(seed: u64, name: &str) -> Stream {
     let mut rng = ChaCha12Rng::from_seed(key(seed));
     rng.set_stream(fnv1a(name.as_bytes()));
-    Stream {
-        rng,
-        seed,
-        name: name.to_owned(),
-    }
+    Stream { rng, seed, name: name.to_owned() }
 }
 
 /// A named, seeded stream of random numbers; see [`stream`].
@@ -110,9 +106,7 @@ impl Stream {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor> {
-        self.fill(shape.into(), dtype, device, |s| {
-            low + (high - low) * s.unit()
-        })
+        self.fill(shape.into(), dtype, device, |s| low + (high - low) * s.unit())
     }
 
     /// A tensor of draws from the normal distribution with this mean and standard deviation, drawn
@@ -125,9 +119,7 @@ impl Stream {
         dtype: DType,
         device: &Device,
     ) -> Result<Tensor> {
-        self.fill(shape.into(), dtype, device, |s| {
-            mean + std * s.standard_normal()
-        })
+        self.fill(shape.into(), dtype, device, |s| mean + std * s.standard_normal())
     }
 
     /// A tensor of ones, each with probability `probability`, and zeros.
@@ -146,9 +138,7 @@ impl Stream {
                 probability,
             ));
         }
-        self.fill(shape.into(), dtype, device, |s| {
-            f64::from(s.unit() < probability)
-        })
+        self.fill(shape.into(), dtype, device, |s| f64::from(s.unit() < probability))
     }
 
     fn fill(
@@ -165,9 +155,7 @@ impl Stream {
             Tensor::from_vec(values, shape, device)?
         } else {
             let values: Vec<f64> = (0..n).map(|_| draw(self)).collect();
-            Tensor::from_vec(values, shape, &Device::Cpu)?
-                .to_dtype(dtype)?
-                .to_device(device)?
+            Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?.to_device(device)?
         };
         Ok(tensor)
     }
@@ -186,10 +174,7 @@ impl Stateful for Stream {
     fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
         let mut restored = stream(snapshot.get_u64("seed")?, &snapshot.get_text("name")?);
         if restored.name != self.name {
-            let reason = format!(
-                "expected the stream {:?}, found {:?}",
-                self.name, restored.name
-            );
+            let reason = format!("expected the stream {:?}, found {:?}", self.name, restored.name);
             return Err(Error::state("name", reason));
         }
         let low = u128::from(snapshot.get_u64("position_low")?);

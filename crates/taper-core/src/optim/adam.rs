@@ -23,12 +23,7 @@ pub struct AdamConfig {
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self {
-            learning_rate: 1e-3,
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.0,
-        }
+        Self { learning_rate: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.0 }
     }
 }
 
@@ -92,13 +87,7 @@ impl Adam {
     /// An optimizer of these groups, which are counted from 0.
     pub fn with_groups(groups: Vec<ParamGroup>, config: AdamConfig) -> Result<Self> {
         let groups = Groups::new("Adam", groups, config.learning_rate, config.weight_decay)?;
-        Ok(Self(Moments::new(
-            "Adam",
-            groups,
-            Decay::Coupled,
-            config.betas,
-            config.eps,
-        )?))
+        Ok(Self(Moments::new("Adam", groups, Decay::Coupled, config.betas, config.eps)?))
     }
 }
 

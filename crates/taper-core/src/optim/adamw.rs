@@ -23,12 +23,7 @@ pub struct AdamWConfig {
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self {
-            learning_rate: 1e-3,
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 1e-2,
-        }
+        Self { learning_rate: 1e-3, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 1e-2 }
     }
 }
 
@@ -91,13 +86,7 @@ impl AdamW {
     /// An optimizer of these groups, which are counted from 0.
     pub fn with_groups(groups: Vec<ParamGroup>, config: AdamWConfig) -> Result<Self> {
         let groups = Groups::new("AdamW", groups, config.learning_rate, config.weight_decay)?;
-        Ok(Self(Moments::new(
-            "AdamW",
-            groups,
-            Decay::Decoupled,
-            config.betas,
-            config.eps,
-        )?))
+        Ok(Self(Moments::new("AdamW", groups, Decay::Decoupled, config.betas, config.eps)?))
     }
 }
 

@@ -21,11 +21,7 @@ pub struct ParamGroup {
 impl ParamGroup {
     /// A group with the learning rate and weight decay of the optimizer's configuration.
     pub fn new(parameters: Vec<(String, Var)>) -> Self {
-        Self {
-            parameters,
-            learning_rate: None,
-            weight_decay: None,
-        }
+        Self { parameters, learning_rate: None, weight_decay: None }
     }
 }
 
@@ -54,12 +50,7 @@ impl Groups {
         let mut names = BTreeSet::new();
         for (name, _) in groups.iter().flat_map(|group| &group.parameters) {
             if !names.insert(name.as_str()) {
-                return Err(Error::argument(
-                    operation,
-                    "parameters",
-                    "each name once",
-                    name,
-                ));
+                return Err(Error::argument(operation, "parameters", "each name once", name));
             }
         }
         let groups = groups
@@ -108,9 +99,7 @@ impl Groups {
 
     /// The saved learning rates, for [`Groups::set_learning_rates`] once all else was read.
     pub(super) fn saved_learning_rates(&self, snapshot: &Snapshot) -> Result<Vec<f64>> {
-        (0..self.groups.len())
-            .map(|at| snapshot.get_f64(&rate_entry(at)))
-            .collect()
+        (0..self.groups.len()).map(|at| snapshot.get_f64(&rate_entry(at))).collect()
     }
 
     pub(super) fn set_learning_rates(&mut self, learning_rates: Vec<f64>) {
@@ -133,13 +122,9 @@ impl Groups {
             .collect();
         let mut state: BTreeMap<String, BTreeMap<String, Tensor>> = BTreeMap::new();
         for (entry, tensor) in snapshot.tensors() {
-            let parts = entry
-                .strip_prefix("state.")
-                .and_then(|rest| rest.rsplit_once('.'));
+            let parts = entry.strip_prefix("state.").and_then(|rest| rest.rsplit_once('.'));
             let known = parts.and_then(|(name, kind)| {
-                kinds
-                    .contains(&kind)
-                    .then_some((name, kind, *variables.get(name)?))
+                kinds.contains(&kind).then_some((name, kind, *variables.get(name)?))
             });
             let Some((name, kind, var)) = known else {
                 let reason = format!("{} has no parameter that remembers this", self.operation);
@@ -156,10 +141,7 @@ impl Groups {
                 return Err(Error::state(entry, reason));
             }
             let tensor = tensor.to_device(var.device())?;
-            state
-                .entry(name.to_owned())
-                .or_default()
-                .insert(kind.to_owned(), tensor);
+            state.entry(name.to_owned()).or_default().insert(kind.to_owned(), tensor);
         }
         Ok(state)
     }
@@ -179,10 +161,5 @@ pub(super) fn at_least_zero(operation: &'static str, argument: &str, value: f64)
     if value >= 0.0 && value.is_finite() {
         return Ok(value);
     }
-    Err(Error::argument(
-        operation,
-        argument,
-        "finite and at least 0",
-        value,
-    ))
+    Err(Error::argument(operation, argument, "finite and at least 0", value))
 }

@@ -52,13 +52,7 @@ impl Moments {
             }
         }
         super::group::at_least_zero(operation, "eps", eps)?;
-        Ok(Self {
-            groups,
-            decay,
-            betas,
-            eps,
-            of: BTreeMap::new(),
-        })
+        Ok(Self { groups, decay, betas, eps, of: BTreeMap::new() })
     }
 
     pub(super) fn step(&mut self, gradients: &GradStore) -> Result<()> {
@@ -110,14 +104,7 @@ impl Moments {
                 kinds.remove(kind).ok_or_else(missing)
             };
             let (exp_avg, exp_avg_sq) = (take(EXP_AVG)?, take(EXP_AVG_SQ)?);
-            of.insert(
-                name,
-                Moment {
-                    step,
-                    exp_avg,
-                    exp_avg_sq,
-                },
-            );
+            of.insert(name, Moment { step, exp_avg, exp_avg_sq });
         }
         self.of = of;
         self.groups.set_learning_rates(learning_rates);
@@ -128,11 +115,7 @@ impl Moments {
 impl Moment {
     fn new(like: &Tensor) -> Result<Self> {
         let zeros = like.zeros_like()?;
-        Ok(Self {
-            step: 0,
-            exp_avg: zeros.clone(),
-            exp_avg_sq: zeros,
-        })
+        Ok(Self { step: 0, exp_avg: zeros.clone(), exp_avg_sq: zeros })
     }
 
     fn next(self, gradient: &Tensor, (beta1, beta2): (f64, f64)) -> Result<Self> {
@@ -140,11 +123,7 @@ impl Moment {
         let towards = ((gradient - &self.exp_avg)? * (1.0 - beta1))?;
         let exp_avg = (self.exp_avg + towards)?;
         let exp_avg_sq = ((self.exp_avg_sq * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
-        Ok(Self {
-            step: self.step + 1,
-            exp_avg,
-            exp_avg_sq,
-        })
+        Ok(Self { step: self.step + 1, exp_avg, exp_avg_sq })
     }
 
     /// What is subtracted from the parameter: the bias-corrected first moment over the root of the
@@ -157,10 +136,7 @@ impl Moment {
     ) -> Result<Tensor> {
         let correction1 = 1.0 - beta1.powf(self.step as f64);
         let correction2 = 1.0 - beta2.powf(self.step as f64);
-        let denominator = self
-            .exp_avg_sq
-            .sqrt()?
-            .affine(1.0 / correction2.sqrt(), eps)?;
+        let denominator = self.exp_avg_sq.sqrt()?.affine(1.0 / correction2.sqrt(), eps)?;
         Ok(((&self.exp_avg / denominator)? * (learning_rate / correction1))?)
     }
 }

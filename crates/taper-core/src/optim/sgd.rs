@@ -106,40 +106,21 @@ impl Sgd {
     pub fn with_groups(groups: Vec<ParamGroup>, config: SgdConfig) -> Result<Self> {
         at_least_zero("Sgd", "momentum", config.momentum)?;
         if !config.dampening.is_finite() {
-            return Err(Error::argument(
-                "Sgd",
-                "dampening",
-                "finite",
-                config.dampening,
-            ));
+            return Err(Error::argument("Sgd", "dampening", "finite", config.dampening));
         }
         if config.nesterov && (config.momentum == 0.0 || config.dampening != 0.0) {
             let received = format!("{} and {}", config.momentum, config.dampening);
             let expected = "above 0 and 0 with nesterov";
-            return Err(Error::argument(
-                "Sgd",
-                "momentum and dampening",
-                expected,
-                received,
-            ));
+            return Err(Error::argument("Sgd", "momentum and dampening", expected, received));
         }
         let groups = Groups::new("Sgd", groups, config.learning_rate, config.weight_decay)?;
-        Ok(Self {
-            config,
-            groups,
-            momentum_buffers: BTreeMap::new(),
-        })
+        Ok(Self { config, groups, momentum_buffers: BTreeMap::new() })
     }
 }
 
 impl Optimizer for Sgd {
     fn step(&mut self, gradients: &GradStore) -> Result<()> {
-        let SgdConfig {
-            momentum,
-            dampening,
-            nesterov,
-            ..
-        } = self.config;
+        let SgdConfig { momentum, dampening, nesterov, .. } = self.config;
         for group in self.groups.iter() {
             for (name, var) in &group.parameters {
                 // Detached: candle's gradients hold on to the graph that they came from.
@@ -155,11 +136,8 @@ impl Optimizer for Sgd {
                         Some(buffer) => ((buffer * momentum)? + (&gradient * (1.0 - dampening))?)?,
                         None => gradient.clone(),
                     };
-                    gradient = if nesterov {
-                        (gradient + (&buffer * momentum)?)?
-                    } else {
-                        buffer.clone()
-                    };
+                    gradient =
+                        if nesterov { (gradient + (&buffer * momentum)?)? } else { buffer.clone() };
                     self.momentum_buffers.insert(name.clone(), buffer);
                 }
                 var.set(&(parameter - (gradient * group.learning_rate)?)?)?;
@@ -191,11 +169,7 @@ impl Stateful for Sgd {
         let state = self.groups.saved_state(snapshot, &[MOMENTUM_BUFFER])?;
         self.momentum_buffers = state
             .into_iter()
-            .flat_map(|(name, kinds)| {
-                kinds
-                    .into_values()
-                    .map(move |buffer| (name.clone(), buffer))
-            })
+            .flat_map(|(name, kinds)| kinds.into_values().map(move |buffer| (name.clone(), buffer)))
             .collect();
         self.groups.set_learning_rates(learning_rates);
         Ok(())

@@ -33,16 +33,10 @@ fn difference(actual: &Tensor, expected: &Tensor, tolerance: f64) -> Result<Opti
     }
     let (actual, dims) = (elements(actual)?, expected.dims());
     let expected = elements(expected)?;
-    let magnitude = expected
-        .iter()
-        .filter(|x| x.is_finite())
-        .fold(0.0, |most: f64, x| most.max(x.abs()));
+    let magnitude =
+        expected.iter().filter(|x| x.is_finite()).fold(0.0, |most: f64, x| most.max(x.abs()));
     let allowed = tolerance * if magnitude > 0.0 { magnitude } else { 1.0 };
-    let errors: Vec<f64> = actual
-        .iter()
-        .zip(&expected)
-        .map(|(a, e)| distance(*a, *e))
-        .collect();
+    let errors: Vec<f64> = actual.iter().zip(&expected).map(|(a, e)| distance(*a, *e)).collect();
     let off = errors.iter().filter(|error| **error > allowed).count();
     let worst = errors.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
     Ok(worst.filter(|_| off > 0).map(|(at, error)| {
@@ -63,11 +57,7 @@ fn distance(actual: f64, expected: f64) -> f64 {
         return 0.0;
     }
     let error = (actual - expected).abs();
-    if error.is_finite() {
-        error
-    } else {
-        f64::INFINITY
-    }
+    if error.is_finite() { error } else { f64::INFINITY }
 }
 
 pub(super) fn elements(tensor: &Tensor) -> Result<Vec<f64>> {
@@ -108,10 +98,7 @@ mod tests {
     fn is_relative_to_the_largest_magnitude() {
         assert_eq!(report(&[1000.0, 0.5], &[1000.0, 0.0], 1e-3), None);
         let message = report(&[1000.0, 1.5], &[1000.0, 0.0], 1e-3).unwrap();
-        assert!(
-            message.contains("1 of 2") && message.contains("[1]"),
-            "{message}"
-        );
+        assert!(message.contains("1 of 2") && message.contains("[1]"), "{message}");
     }
 
     #[test]

@@ -11,12 +11,7 @@ use crate::{Error, Result};
 /// `goldens(include_str!("golden/linear.json"))`.
 pub fn goldens(json: &str) -> Result<Vec<Case>> {
     let wrong = |received: String| {
-        Error::argument(
-            "goldens",
-            "json",
-            "{\"cases\": [{...}, ...]}, at least one case",
-            received,
-        )
+        Error::argument("goldens", "json", "{\"cases\": [{...}, ...]}, at least one case", received)
     };
     let mut file: Value = serde_json::from_str(json).map_err(|error| wrong(error.to_string()))?;
     let cases = match file.get_mut("cases").map(Value::take) {
@@ -55,25 +50,19 @@ impl Case {
     /// The text `key`.
     pub fn text(&self, key: &str) -> Result<&str> {
         let value = self.value(key)?;
-        value
-            .as_str()
-            .ok_or_else(|| wrong_kind(key, "a text", value))
+        value.as_str().ok_or_else(|| wrong_kind(key, "a text", value))
     }
 
     /// The truth value `key`.
     pub fn bool(&self, key: &str) -> Result<bool> {
         let value = self.value(key)?;
-        value
-            .as_bool()
-            .ok_or_else(|| wrong_kind(key, "true or false", value))
+        value.as_bool().ok_or_else(|| wrong_kind(key, "true or false", value))
     }
 
     /// The whole number `key`.
     pub fn u64(&self, key: &str) -> Result<u64> {
         let value = self.value(key)?;
-        value
-            .as_u64()
-            .ok_or_else(|| wrong_kind(key, "a whole number", value))
+        value.as_u64().ok_or_else(|| wrong_kind(key, "a whole number", value))
     }
 
     /// The number `key`, which may be `"nan"`, `"inf"` or `"-inf"`.
@@ -90,9 +79,7 @@ impl Case {
     /// The list of texts `key`.
     pub fn texts(&self, key: &str) -> Result<Vec<&str>> {
         let value = self.value(key)?;
-        let texts = value
-            .as_array()
-            .and_then(|list| list.iter().map(Value::as_str).collect());
+        let texts = value.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
         texts.ok_or_else(|| wrong_kind(key, "a list of texts", value))
     }
 
@@ -101,23 +88,16 @@ impl Case {
         let value = self.value(key)?;
         let wrong = || wrong_kind(key, "a tensor: {\"shape\": [...], \"data\": [...]}", value);
         let data = numbers(key, value.get("data").ok_or_else(wrong)?)?;
-        let shape = value
-            .get("shape")
-            .and_then(Value::as_array)
-            .ok_or_else(wrong)?;
-        let shape: Option<Vec<usize>> = shape
-            .iter()
-            .map(|dim| dim.as_u64().map(|dim| dim as usize))
-            .collect();
+        let shape = value.get("shape").and_then(Value::as_array).ok_or_else(wrong)?;
+        let shape: Option<Vec<usize>> =
+            shape.iter().map(|dim| dim.as_u64().map(|dim| dim as usize)).collect();
         let tensor = Tensor::from_vec(data, shape.ok_or_else(wrong)?, &Device::Cpu)?;
         Ok(tensor.to_dtype(dtype)?)
     }
 }
 
 fn numbers(key: &str, value: &Value) -> Result<Vec<f64>> {
-    let numbers = value
-        .as_array()
-        .and_then(|list| list.iter().map(number).collect());
+    let numbers = value.as_array().and_then(|list| list.iter().map(number).collect());
     numbers.ok_or_else(|| wrong_kind(key, "a list of numbers", value))
 }
 
@@ -161,18 +141,8 @@ mod tests {
     #[test]
     fn names_what_is_wrong() {
         let case = goldens(FILE).unwrap().remove(0);
-        assert!(
-            case.f64("absent")
-                .unwrap_err()
-                .to_string()
-                .contains("\"words\"")
-        );
-        assert!(
-            case.f64("name")
-                .unwrap_err()
-                .to_string()
-                .contains("a number")
-        );
+        assert!(case.f64("absent").unwrap_err().to_string().contains("\"words\""));
+        assert!(case.f64("name").unwrap_err().to_string().contains("a number"));
         assert!(case.tensor("n", DType::F32).is_err());
         assert!(goldens("{}").is_err());
         assert!(goldens(r#"{"cases": []}"#).is_err());

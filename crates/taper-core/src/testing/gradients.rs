@@ -71,13 +71,7 @@ pub fn gradcheck(
             };
             let largest = numeric.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
             let allowed = tolerance * largest + rounding;
-            Comparison {
-                input,
-                dims,
-                memory,
-                allowed,
-            }
-            .check(&analytic, numeric)?;
+            Comparison { input, dims, memory, allowed }.check(&analytic, numeric)?;
         }
     }
     Ok(())
@@ -182,14 +176,8 @@ impl Comparison<'_> {
             let error = (analytic[at] - numeric[at]).abs();
             if error.is_nan() { f64::INFINITY } else { error }
         };
-        let off: Vec<usize> = (0..numeric.len())
-            .filter(|at| error(*at) > self.allowed)
-            .collect();
-        let Some(worst) = off
-            .iter()
-            .copied()
-            .max_by(|a, b| error(*a).total_cmp(&error(*b)))
-        else {
+        let off: Vec<usize> = (0..numeric.len()).filter(|at| error(*at) > self.allowed).collect();
+        let Some(worst) = off.iter().copied().max_by(|a, b| error(*a).total_cmp(&error(*b))) else {
             return Ok(());
         };
         Err(Error::argument(
@@ -201,12 +189,7 @@ impl Comparison<'_> {
                 index_of(worst, self.dims),
                 self.allowed
             ),
-            format!(
-                "{:e}; {} of {} elements are off",
-                analytic[worst],
-                off.len(),
-                numeric.len()
-            ),
+            format!("{:e}; {} of {} elements are off", analytic[worst], off.len(), numeric.len()),
         ))
     }
 }
@@ -230,9 +213,9 @@ pub fn gradients_reach(
     let mut largest = Vec::with_capacity(parameters.len());
     for (_, var) in parameters {
         let magnitude = match gradients.get(var) {
-            Some(gradient) => elements(gradient)?
-                .iter()
-                .fold(0.0, |most: f64, x| most.max(x.abs())),
+            Some(gradient) => {
+                elements(gradient)?.iter().fold(0.0, |most: f64, x| most.max(x.abs()))
+            }
             None => 0.0,
         };
         largest.push(magnitude);
@@ -240,18 +223,12 @@ pub fn gradients_reach(
     let of_all = largest.iter().fold(0.0, |most: f64, x| most.max(*x));
     let mut complaints = Vec::new();
     for ((name, var), magnitude) in parameters.iter().zip(&largest) {
-        let rounding = if var.dtype() == DType::F64 {
-            f64::EPSILON
-        } else {
-            f64::from(f32::EPSILON)
-        };
+        let rounding =
+            if var.dtype() == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) };
         let reached = *magnitude > 64.0 * rounding * of_all;
         if reached == exceptions.contains(&name.as_str()) {
-            let what = if reached {
-                "is an exception but receives"
-            } else {
-                "receives no gradient:"
-            };
+            let what =
+                if reached { "is an exception but receives" } else { "receives no gradient:" };
             complaints.push(format!("{name} {what} {magnitude:e}"));
         }
     }
@@ -322,10 +299,7 @@ mod tests {
                 .flat_map(|row| (0..dims[1]).map(move |column| (row, column)))
                 .map(|(row, column)| data[place(row, column)].powi(2))
                 .collect();
-            Ok((
-                candle_core::CpuStorage::F64(squares),
-                layout.shape().clone(),
-            ))
+            Ok((candle_core::CpuStorage::F64(squares), layout.shape().clone()))
         }
 
         fn bwd(
@@ -363,20 +337,13 @@ mod tests {
 
     #[test]
     fn gradients_reach_names_who_is_missing() {
-        let named = |name: &str| {
-            (
-                name.to_owned(),
-                Var::new(&[1.0, 2.0], &Device::Cpu).unwrap(),
-            )
-        };
+        let named = |name: &str| (name.to_owned(), Var::new(&[1.0, 2.0], &Device::Cpu).unwrap());
         let parameters = [named("used"), named("unused"), named("cancels")];
         let [used, _, cancels] = [0, 1, 2].map(|at| parameters[at].1.as_tensor());
         let loss = (used.sum_all().unwrap() + (cancels * 0.0).unwrap().sum_all().unwrap()).unwrap();
         gradients_reach(&loss, &parameters, &["unused", "cancels"]).unwrap();
         let message = |exceptions: &[&str]| {
-            gradients_reach(&loss, &parameters, exceptions)
-                .unwrap_err()
-                .to_string()
+            gradients_reach(&loss, &parameters, exceptions).unwrap_err().to_string()
         };
         assert!(message(&["cancels"]).contains("unused receives no gradient"));
         assert!(message(&["unused", "cancels", "used"]).contains("used is an exception"));

@@ -1,0 +1,10 @@
+//! The integration tests of `taper-core`: goldens, properties, extremes, saving and restoring.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod clip;
+mod initial_values;
+mod layers;
+mod optim;
+mod parameters;
+mod schedule;
+mod stream;

@@ -1,0 +1,250 @@
+//! Optimizers against PyTorch, step by step, and across saving and restoring.
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Module, Tensor, Var};
+use taper_core::optim::{
+    Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, ParamGroup, Sgd, SgdConfig,
+};
+use taper_core::testing::{Case, assert_close, goldens};
+use taper_core::{LinearConfig, Parameters, Result, Snapshot, linear, stream};
+
+const CPU: &Device = &Device::Cpu;
+
+type Named = Vec<(String, Var)>;
+
+/// The parameters a (2, 3), b (3) and c (2) from a row of 11 numbers.
+fn split(row: &Tensor) -> Result<[Tensor; 3]> {
+    let part = |start, length| row.narrow(0, start, length);
+    Ok([part(0, 6)?.reshape((2, 3))?, part(6, 3)?, part(9, 2)?])
+}
+
+fn named(tensors: &[Tensor]) -> Result<Named> {
+    let var = |(name, tensor): (&str, &Tensor)| -> Result<_> {
+        Ok((name.to_owned(), Var::from_tensor(tensor)?))
+    };
+    ["a", "b", "c"].into_iter().zip(tensors).map(var).collect()
+}
+
+fn values(parameters: &Named) -> Result<Tensor> {
+    let rows: Vec<Tensor> =
+        parameters.iter().map(|(_, var)| var.flatten_all()).collect::<candle_core::Result<_>>()?;
+    Ok(Tensor::cat(&rows, 0)?.detach())
+}
+
+/// The optimizer that the case describes, over the groups (a, b) and (c).
+fn optimizer(case: &Case, parameters: &Named) -> Result<Box<dyn Optimizer>> {
+    let or = |key, default| {
+        if case.has(key) { case.f64(key) } else { Ok(default) }
+    };
+    let learning_rate = 0.05;
+    let betas = (case.f64("beta1")?, case.f64("beta2")?);
+    let eps = or("eps", 1e-8)?;
+    let groups = vec![
+        ParamGroup::new(parameters[..2].to_vec()),
+        ParamGroup {
+            parameters: parameters[2..].to_vec(),
+            learning_rate: Some(0.02),
+            weight_decay: Some(0.3),
+        },
+    ];
+    Ok(match case.text("name")? {
+        "sgd" => {
+            let config = SgdConfig {
+                learning_rate,
+                momentum: or("momentum", 0.0)?,
+                dampening: or("dampening", 0.0)?,
+                nesterov: case.has("nesterov"),
+                weight_decay: or("weight_decay", 0.0)?,
+            };
+            Box::new(Sgd::with_groups(groups, config)?)
+        }
+        "adam" => {
+            let weight_decay = or("weight_decay", 0.0)?;
+            let config = AdamConfig { learning_rate, betas, eps, weight_decay };
+            Box::new(Adam::with_groups(groups, config)?)
+        }
+        name => {
+            assert_eq!(name, "adamw");
+            let weight_decay = or("weight_decay", 0.01)?;
+            let config = AdamWConfig { learning_rate, betas, eps, weight_decay };
+            Box::new(AdamW::with_groups(groups, config)?)
+        }
+    })
+}
+
+/// Step `step` of the golden run: the learning rate changes at 6; b has no gradient at 0 and 4.
+fn golden_step(
+    step: usize,
+    optimizer: &mut dyn Optimizer,
+    parameters: &Named,
+    gradients: &Tensor,
+) -> Result<()> {
+    if step == 6 {
+        optimizer.set_learning_rate(0, 0.01)?;
+    }
+    let mut store = GradStore::default();
+    for ((name, var), gradient) in parameters.iter().zip(split(&gradients.get(step)?)?) {
+        if name != "b" || ![0, 4].contains(&step) {
+            store.insert(var, gradient);
+        }
+    }
+    optimizer.step(&store)
+}
+
+fn golden_cases(dtype: DType) -> Result<(Tensor, Tensor, Vec<Case>)> {
+    let mut cases = goldens(include_str!("../golden/optim.json"))?;
+    let given = cases.remove(0);
+    Ok((given.tensor("start", dtype)?, given.tensor("gradients", dtype)?, cases))
+}
+
+#[test]
+fn every_step_agrees_with_pytorch() -> Result<()> {
+    for (dtype, tolerance) in [(DType::F64, 1e-13), (DType::F32, 2e-6)] {
+        let (start, gradients, cases) = golden_cases(dtype)?;
+        for case in cases {
+            let parameters = named(&split(&start)?)?;
+            let mut optimizer = optimizer(&case, &parameters)?;
+            let after = case.tensor("after", dtype)?;
+            for step in 0..10 {
+                golden_step(step, optimizer.as_mut(), &parameters, &gradients)?;
+                assert_close(&values(&parameters)?, &after.get(step)?, tolerance);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn restoring_goes_on_with_the_same_bits() -> Result<()> {
+    let (start, gradients, cases) = golden_cases(DType::F32)?;
+    for case in cases {
+        for stop in [0, 1, 5, 7] {
+            let through = named(&split(&start)?)?;
+            let mut original = optimizer(&case, &through)?;
+            for step in 0..stop {
+                golden_step(step, original.as_mut(), &through, &gradients)?;
+            }
+            let mut snapshot = Snapshot::new();
+            snapshot.put("optimizer", original.as_ref())?;
+            let bytes = snapshot.to_bytes()?;
+
+            // In a new process: the parameters as they were saved, an optimizer as configured.
+            let resumed = named(&split(&values(&through)?)?)?;
+            let mut restored = optimizer(&case, &resumed)?;
+            Snapshot::from_bytes(&bytes, CPU)?.get("optimizer", restored.as_mut())?;
+            for step in stop..10 {
+                golden_step(step, original.as_mut(), &through, &gradients)?;
+                golden_step(step, restored.as_mut(), &resumed, &gradients)?;
+            }
+            assert_close(&values(&resumed)?, &values(&through)?, 0.0);
+            assert_eq!(restored.learning_rate(0)?, 0.01);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_state_that_does_not_fit_changes_nothing() -> Result<()> {
+    let (start, gradients, cases) = golden_cases(DType::F32)?;
+    let adam = cases.iter().find(|case| case.text("name").is_ok_and(|name| name == "adam"));
+    let parameters = named(&split(&start)?)?;
+    let mut optimizer = optimizer(adam.unwrap(), &parameters)?;
+    golden_step(1, optimizer.as_mut(), &parameters, &gradients)?;
+    let mut whole = Snapshot::new();
+    optimizer.save(&mut whole)?;
+    let before = whole.to_bytes()?;
+
+    let vector = Tensor::zeros(3, DType::F32, CPU)?;
+    let spoil = |entry: &str, tensor: &Tensor| {
+        let mut spoilt = whole.clone();
+        spoilt.put_tensor(entry, tensor);
+        spoilt
+    };
+    let mut no_second_moment = Snapshot::new();
+    no_second_moment.put_f64("group.0.learning_rate", 0.1);
+    no_second_moment.put_f64("group.1.learning_rate", 0.1);
+    no_second_moment.put_tensor("state.b.exp_avg", &vector);
+    no_second_moment.put_u64("state.b.step", 1);
+    let cases = [
+        (Snapshot::new(), "group.0.learning_rate"),
+        (spoil("state.a.exp_avg", &vector), "expected F32 of shape [2, 3], found F32 of shape [3]"),
+        (spoil("state.b.exp_avg", &vector.to_dtype(DType::F64)?), "found F64"),
+        (spoil("state.d.exp_avg", &vector), "state.d.exp_avg"),
+        (spoil("state.b.max_exp_avg", &vector), "state.b.max_exp_avg"),
+        (no_second_moment, "state.b.exp_avg_sq: not in the saved state"),
+    ];
+    for (snapshot, expected) in cases {
+        let message = optimizer.restore(&snapshot).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+        let mut after = Snapshot::new();
+        optimizer.save(&mut after)?;
+        assert!(after.to_bytes()? == before, "{expected}");
+    }
+    Ok(())
+}
+
+#[test]
+fn settings_out_of_range_are_refused() -> Result<()> {
+    let parameters = || named(&[Tensor::zeros(2, DType::F32, CPU).unwrap()]).unwrap();
+    let sgd = |config| Sgd::new(parameters(), config).unwrap_err().to_string();
+    let default = SgdConfig::default();
+    assert!(sgd(SgdConfig { learning_rate: -1.0, ..default }).contains("learning_rate"));
+    assert!(sgd(SgdConfig { learning_rate: f64::NAN, ..default }).contains("learning_rate"));
+    assert!(sgd(SgdConfig { weight_decay: -1.0, ..default }).contains("weight_decay"));
+    assert!(sgd(SgdConfig { momentum: -1.0, ..default }).contains("momentum"));
+    assert!(sgd(SgdConfig { dampening: f64::INFINITY, ..default }).contains("dampening"));
+    assert!(sgd(SgdConfig { nesterov: true, ..default }).contains("nesterov"));
+    let adam = |config| Adam::new(parameters(), config).unwrap_err().to_string();
+    assert!(adam(AdamConfig { betas: (0.9, 1.0), ..Default::default() }).contains("betas"));
+    assert!(adam(AdamConfig { eps: -1e-8, ..Default::default() }).contains("eps"));
+
+    let twice = [parameters(), parameters()].concat();
+    let error = Sgd::new(twice, default).unwrap_err().to_string();
+    assert!(error.contains("each name once, got a"), "{error}");
+    let mut optimizer = AdamW::new(parameters(), AdamWConfig::default())?;
+    assert!(optimizer.learning_rate(1).unwrap_err().to_string().contains("below 1"));
+    assert!(optimizer.set_learning_rate(1, 0.1).is_err());
+    assert!(optimizer.set_learning_rate(0, f64::NAN).is_err());
+    optimizer.set_learning_rate(0, 0.5)?;
+    assert_eq!(optimizer.learning_rate(0)?, 0.5);
+    Ok(())
+}
+
+/// A small regression: what it ends with, as bytes, stopping and going on at `stop`.
+fn train(stop: Option<usize>) -> Result<Vec<u8>> {
+    let build = |seed| -> Result<_> {
+        let parameters = Parameters::new(&stream(seed, "init"));
+        let vb = parameters.builder(DType::F32, CPU);
+        let layer = linear(4, 1, LinearConfig::default(), vb.pp("layer"))?;
+        let optimizer = Adam::new(parameters.trainable(), AdamConfig::default())?;
+        Ok((parameters, layer, optimizer, stream(7, "data")))
+    };
+    let (mut parameters, mut layer, mut optimizer, mut data) = build(7)?;
+    for step in 0..20 {
+        if stop == Some(step) {
+            let mut snapshot = Snapshot::new();
+            snapshot.put("model", &parameters)?;
+            snapshot.put("optimizer", &optimizer)?;
+            snapshot.put("data", &data)?;
+            let snapshot = Snapshot::from_bytes(&snapshot.to_bytes()?, CPU)?;
+            // Another seed: everything has to come from the snapshot.
+            (parameters, layer, optimizer, data) = build(8)?;
+            snapshot.get("model", &mut parameters)?;
+            snapshot.get("optimizer", &mut optimizer)?;
+            snapshot.get("data", &mut data)?;
+        }
+        let x = data.normal(0.0, 1.0, (16, 4), DType::F32, CPU)?;
+        let loss = (layer.forward(&x)? - x.sum_keepdim(1)?)?.sqr()?.mean_all()?;
+        optimizer.step(&loss.backward()?)?;
+    }
+    parameters.to_safetensors()
+}
+
+#[test]
+fn a_training_run_can_stop_at_any_step() -> Result<()> {
+    let through = train(None)?;
+    for stop in [0, 1, 13, 19] {
+        assert!(train(Some(stop))? == through, "stopped at {stop}");
+    }
+    Ok(())
+}

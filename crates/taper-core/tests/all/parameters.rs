@@ -1,0 +1,182 @@
+//! Parameters: seeded by name, ordered, saved, loaded strictly.
+
+use std::collections::HashMap;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{Init, ModuleT};
+use taper_core::testing::assert_close;
+use taper_core::{LinearConfig, Parameters, Result, Snapshot, Stateful, linear, stream};
+
+const CPU: &Device = &Device::Cpu;
+
+fn names(parameters: &[(String, candle_core::Var)]) -> Vec<&str> {
+    parameters.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+fn network(seed: u64, layers: &[&str]) -> Result<Parameters> {
+    let parameters = Parameters::new(&stream(seed, "init"));
+    let vb = parameters.builder(DType::F32, CPU);
+    for layer in layers {
+        linear(3, 2, LinearConfig::default(), vb.pp(layer))?;
+    }
+    Ok(parameters)
+}
+
+fn value(parameters: &Parameters, name: &str) -> Tensor {
+    let all = parameters.all();
+    let found = all.iter().find(|(other, _)| other == name);
+    found.unwrap().1.as_detached_tensor()
+}
+
+#[test]
+fn neither_order_nor_other_layers_change_a_parameter() -> Result<()> {
+    let (one, other) = (network(7, &["a", "b"])?, network(7, &["c", "b", "a"])?);
+    for name in ["a.weight", "a.bias", "b.weight", "b.bias"] {
+        assert_close(&value(&other, name), &value(&one, name), 0.0);
+    }
+    let (a, b) = (value(&one, "a.weight"), value(&one, "b.weight"));
+    assert_ne!(a.to_vec2::<f32>()?, b.to_vec2::<f32>()?);
+    let reseeded = value(&network(8, &["a"])?, "a.weight");
+    assert_ne!(reseeded.to_vec2::<f32>()?, a.to_vec2::<f32>()?);
+    Ok(())
+}
+
+#[test]
+fn a_name_is_one_variable() -> Result<()> {
+    let parameters = Parameters::new(&stream(7, "init"));
+    let vb = parameters.builder(DType::F32, CPU).pp("shared");
+    let first = vb.get((2, 3), "weight")?;
+    assert_eq!(vb.get((2, 3), "weight")?.id(), first.id());
+    assert_eq!(vb.get_unchecked("weight")?.id(), first.id());
+    assert!(vb.contains_tensor("weight") && !vb.contains_tensor("bias"));
+    let error = vb.get((3, 2), "weight").unwrap_err().to_string();
+    assert!(error.contains("shared.weight should be F32 of shape [2, 3]"), "{error}");
+    assert!(vb.get_with_hints_dtype((2, 3), "weight", Init::Const(0.0), DType::F64).is_err());
+    let error = vb.get_unchecked("bias").unwrap_err().to_string();
+    assert!(error.contains("got shared.bias"), "{error}");
+    assert_eq!(parameters.all().len(), 1);
+    Ok(())
+}
+
+#[test]
+fn candle_s_hints_are_drawn_from_our_streams() -> Result<()> {
+    use candle_nn::init::{DEFAULT_KAIMING_NORMAL, DEFAULT_KAIMING_UNIFORM};
+    let parameters = Parameters::new(&stream(7, "init"));
+    let vb = parameters.builder(DType::F64, CPU);
+    let own = |name: &str| stream(7, "init").child(name);
+    let shape = (3, 8);
+    let std = 0.5; // sqrt(2 / 8)
+    let bound = std * 3f64.sqrt();
+    let cases = [
+        ("a", Init::Const(2.5), Tensor::full(2.5, shape, CPU)?),
+        (
+            "b",
+            Init::Uniform { lo: -1.0, up: 3.0 },
+            own("b").uniform(-1.0, 3.0, shape, DType::F64, CPU)?,
+        ),
+        (
+            "c",
+            Init::Randn { mean: 1.0, stdev: 2.0 },
+            own("c").normal(1.0, 2.0, shape, DType::F64, CPU)?,
+        ),
+        ("d", DEFAULT_KAIMING_NORMAL, own("d").normal(0.0, std, shape, DType::F64, CPU)?),
+        ("e", DEFAULT_KAIMING_UNIFORM, own("e").uniform(-bound, bound, shape, DType::F64, CPU)?),
+    ];
+    for (name, init, expected) in cases {
+        assert_close(&vb.get_with_hints(shape, name, init)?, &expected, 1e-15);
+    }
+    Ok(())
+}
+
+#[test]
+fn buffers_are_kept_but_not_trained() -> Result<()> {
+    let parameters = Parameters::new(&stream(7, "init"));
+    let vb = parameters.builder(DType::F32, CPU);
+    let norm = candle_nn::batch_norm(2, candle_nn::BatchNormConfig::default(), vb.pp("bn"))?;
+    let count =
+        vb.pp("bn").get_with_hints_dtype((), "num_batches_tracked", Init::default(), DType::I64)?;
+    assert_eq!(count.to_scalar::<i64>()?, 0);
+    vb.get_with_hints_dtype(3, "mask", Init::Const(1.0), DType::U8)?;
+    vb.get(1, "running_mean_of_something")?;
+
+    let trained = ["bn.bias", "bn.weight", "mask", "running_mean_of_something"];
+    assert_eq!(names(&parameters.trainable()), trained);
+    let buffers = ["bn.num_batches_tracked", "bn.running_mean", "bn.running_var"];
+    assert_eq!(names(&parameters.buffers()), buffers);
+    assert_eq!(parameters.all().len(), 7);
+
+    // candle's own layer updates the buffer that is saved.
+    let x = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], CPU)?;
+    norm.forward_t(&x, true)?;
+    assert_close(&value(&parameters, "bn.running_mean"), &Tensor::new(&[0.2f32, 0.3], CPU)?, 1e-6);
+
+    let saved = parameters.to_safetensors()?;
+    norm.forward_t(&x, true)?;
+    parameters.load_safetensors(&saved)?;
+    assert!(parameters.to_safetensors()? == saved);
+    Ok(())
+}
+
+#[test]
+fn a_snapshot_does_not_follow_the_training() -> Result<()> {
+    let mut parameters = network(7, &["a"])?;
+    let before = value(&parameters, "a.weight").copy()?;
+    let mut snapshot = Snapshot::new();
+    parameters.save(&mut snapshot)?;
+    for (_, var) in parameters.trainable() {
+        var.set(&var.zeros_like()?)?;
+    }
+    parameters.restore(&snapshot)?;
+    assert_close(&value(&parameters, "a.weight"), &before, 0.0);
+    Ok(())
+}
+
+#[test]
+fn what_is_saved_is_a_state_dict() -> Result<()> {
+    let parameters = network(7, &["b", "a"])?;
+    let state = candle_core::safetensors::load_buffer(&parameters.to_safetensors()?, CPU)?;
+    let mut found: Vec<_> = state.keys().map(String::as_str).collect();
+    found.sort_unstable();
+    assert_eq!(found, ["a.bias", "a.weight", "b.bias", "b.weight"]);
+    assert_close(&state["a.weight"], &value(&parameters, "a.weight"), 0.0);
+    let other = network(8, &["a", "b"])?;
+    other.load(&state)?;
+    assert!(other.to_safetensors()? == parameters.to_safetensors()?);
+    Ok(())
+}
+
+#[test]
+fn loading_is_strict_and_changes_all_or_nothing() -> Result<()> {
+    let parameters = network(7, &["a", "b"])?;
+    let before = parameters.to_safetensors()?;
+    let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, CPU);
+    let (f32, f64) = (DType::F32, DType::F64);
+    let state = |b_bias: Option<Tensor>, extra: &[&str]| -> Result<_> {
+        let mut state = HashMap::from([
+            ("a.bias".to_owned(), zeros(&[2], f32)?),
+            ("a.weight".to_owned(), zeros(&[2, 3], f32)?),
+            ("b.weight".to_owned(), zeros(&[2, 3], f32)?),
+        ]);
+        state.extend(b_bias.map(|tensor| ("b.bias".to_owned(), tensor)));
+        for name in extra {
+            state.insert((*name).to_owned(), zeros(&[1], f32)?);
+        }
+        Ok(state)
+    };
+    let cases = [
+        (state(None, &[])?, "missing: b.bias; not expected: none"),
+        (state(None, &["b.biass", "c"])?, "missing: b.bias; not expected: b.biass, c"),
+        (state(Some(zeros(&[2], f32)?), &["c"])?, "missing: none; not expected: c"),
+        (state(Some(zeros(&[3], f32)?), &[])?, "expected F32 of shape [2], found F32 of shape [3]"),
+        (state(Some(zeros(&[2], f64)?), &[])?, "expected F32 of shape [2], found F64"),
+    ];
+    for (state, expected) in cases {
+        let message = parameters.load(&state).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+        assert!(parameters.to_safetensors()? == before, "{expected}");
+    }
+    assert!(parameters.load_safetensors(b"no safetensors").is_err());
+    parameters.load(&state(Some(zeros(&[2], f32)?), &[])?)?;
+    assert!(parameters.to_safetensors()? != before);
+    Ok(())
+}
