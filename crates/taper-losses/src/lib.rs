@@ -1,1 +1,34 @@
 //! Cost functions for candle, each with the same options, a defined answer for empty means, and its evidence.
+//!
+//! A loss is a function over tensors that takes an options value. On every one:
+//!
+//! - [`Reduction`]: the unreduced losses, their sum, their mean, or their mean over the weights.
+//! - `sample_weights` and `mask`, of the leading part of the losses' shape: (N) weighs the samples of
+//!   losses (N, T), (N, T) each of them. What a mask leaves out counts for nothing, even where it is NaN.
+//! - [`Empty`]: what a mean is when nothing is left to average.
+//! - The loss of f64 is f64; that of f32, bf16 and f16 is computed and returned in f32.
+//! - Gradients go to the first argument only: targets and weights are detached.
+//!
+//! # Who means what by "mean"
+//! | | here, by default | PyTorch 2.15, `mean` | Keras 3, `sum_over_batch_size` |
+//! |---|---|---|---|
+//! | MSE, weights | over the weights | over the weights | over the count |
+//! | cross-entropy of indices, class weights | over the weights | over the weights | over the count |
+//! | cross-entropy of probabilities, class weights | over the weights | over the count | over the count |
+//! | cross-entropy, ignored labels | over the others | over the others | over the others |
+//! | nothing to average | an error | NaN | 0 |
+//!
+//! The count is [`Reduction::Mean`], the weights are [`Reduction::WeightedMean`]. Class weights of Keras are
+//! sample weights, each that of the sample's class.
+
+mod arguments;
+mod cross_entropy;
+mod elements;
+mod mse;
+mod reduction;
+mod target;
+
+pub use cross_entropy::{CrossEntropyOptions, cross_entropy};
+pub use mse::{MseOptions, mse};
+pub use reduction::{Empty, Reduction};
+pub use target::Target;

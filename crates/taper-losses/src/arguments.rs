@@ -1,0 +1,112 @@
+//! Checks of arguments that every loss makes.
+
+use candle_core::{DType, Device, Tensor};
+use taper_core::{Error, Result};
+
+/// The dtype in which the loss of `tensor` is computed: half precision is widened to f32.
+pub(crate) fn precision(operation: &'static str, argument: &str, tensor: &Tensor) -> Result<DType> {
+    match tensor.dtype() {
+        DType::F64 => Ok(DType::F64),
+        DType::F32 | DType::F16 | DType::BF16 => Ok(DType::F32),
+        other => {
+            let received = format!("{other:?}");
+            Err(Error::argument(operation, argument, "f64, f32, bf16 or f16", received))
+        }
+    }
+}
+
+/// That `tensor` has exactly this shape: nothing is broadcast in silence.
+pub(crate) fn expect_shape(
+    operation: &'static str,
+    argument: &str,
+    tensor: &Tensor,
+    shape: &[usize],
+) -> Result<()> {
+    if tensor.dims() == shape {
+        return Ok(());
+    }
+    let (expected, received) = (format!("of shape {shape:?}"), format!("{:?}", tensor.dims()));
+    Err(Error::argument(operation, argument, expected, received))
+}
+
+/// `target` without gradient and in the dtype of the computation, if it has the shape and dtype of the
+/// loss's first argument `like`, called `like_name`.
+pub(crate) fn target_like(
+    operation: &'static str,
+    target: &Tensor,
+    like_name: &str,
+    like: &Tensor,
+) -> Result<Tensor> {
+    expect_shape(operation, "target", target, like.dims())?;
+    if target.dtype() != like.dtype() {
+        let expected = format!("{:?}, as {like_name}", like.dtype());
+        let received = format!("{:?}", target.dtype());
+        return Err(Error::argument(operation, "target", expected, received));
+    }
+    Ok(target.detach().to_dtype(precision(operation, "target", target)?)?)
+}
+
+/// `weights` without gradient and in `dtype`, if all of them are finite and none is negative.
+pub(crate) fn checked_weights(
+    operation: &'static str,
+    argument: &str,
+    weights: &Tensor,
+    dtype: DType,
+) -> Result<Tensor> {
+    precision(operation, argument, weights)?;
+    let values = to_host(weights)?;
+    match values.iter().position(|weight| !weight.is_finite() || *weight < 0.0) {
+        None => Ok(weights.detach().to_dtype(dtype)?),
+        Some(at) => Err(Error::argument(
+            operation,
+            element(argument, at, weights.dims()),
+            "finite and not negative",
+            values[at],
+        )),
+    }
+}
+
+/// All elements in row-major order, whatever the dtype and device.
+pub(crate) fn to_host(tensor: &Tensor) -> Result<Vec<f64>> {
+    let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
+    Ok(tensor.flatten_all()?.to_vec1()?)
+}
+
+/// How the element at `flat` in row-major order is written: `target[3, 1]`.
+pub(crate) fn element(argument: &str, flat: usize, dims: &[usize]) -> String {
+    if dims.is_empty() {
+        return argument.to_owned();
+    }
+    let mut rest = flat;
+    let mut index = vec![0; dims.len()];
+    for (at, dim) in index.iter_mut().zip(dims).rev() {
+        *at = rest % dim;
+        rest /= dim;
+    }
+    format!("{argument}{index:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_are_written_with_their_index() {
+        assert_eq!(element("target", 5, &[2, 3]), "target[1, 2]");
+        assert_eq!(element("target", 4, &[7]), "target[4]");
+        assert_eq!(element("target", 0, &[]), "target");
+    }
+
+    #[test]
+    fn half_precision_is_widened() {
+        for (dtype, expected) in
+            [(DType::F16, DType::F32), (DType::BF16, DType::F32), (DType::F64, DType::F64)]
+        {
+            let x = Tensor::zeros(1, dtype, &Device::Cpu).unwrap();
+            assert_eq!(precision("loss", "x", &x).unwrap(), expected);
+        }
+        let x = Tensor::zeros(1, DType::U32, &Device::Cpu).unwrap();
+        let message = precision("loss", "x", &x).unwrap_err().to_string();
+        assert_eq!(message, "loss: x should be f64, f32, bf16 or f16, got U32");
+    }
+}
