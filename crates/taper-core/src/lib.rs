@@ -1,4 +1,4 @@
-//! The candle core that the Taper crates share.
+#![doc = include_str!("../README.md")]
 
 mod activation;
 mod clip;

@@ -8,6 +8,7 @@ use candle_nn::init::NormalOrUniform;
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
+use crate::state::check_form;
 use crate::{Error, Result, Snapshot, Stateful, Stream};
 
 /// The last parts of the names that PyTorch gives to what a layer remembers but never trains.
@@ -111,10 +112,7 @@ impl Parameters {
         // All values are checked and moved before the first one is set.
         let mut values = Vec::with_capacity(variables.len());
         for ((name, var), tensor) in variables.iter().zip(state.values()) {
-            if var.dims() != tensor.dims() || var.dtype() != tensor.dtype() {
-                let reason = format!("expected {}, found {}", form(var), form(tensor));
-                return Err(Error::state(name, reason));
-            }
+            check_form(name, var, tensor)?;
             values.push((var, tensor.to_device(var.device())?));
         }
         for (var, value) in values {
@@ -160,7 +158,8 @@ impl SimpleBackend for Builder {
         let mut variables = self.0.variables();
         if let Some(var) = variables.get(name) {
             if var.shape() != &shape || var.dtype() != dtype {
-                let expected = format!("{}, as it was first made", form(var));
+                let expected =
+                    format!("{:?} of shape {:?}, as it was first made", var.dtype(), var.dims());
                 let received = format!("{dtype:?} of shape {:?}", shape.dims());
                 Err(Error::argument("Parameters", name, expected, received))?;
             }
@@ -241,8 +240,4 @@ fn check_names(variables: &BTreeMap<String, Var>, state: &BTreeMap<&str, &Tensor
         list(&unexpected)
     );
     Err(Error::state(*first, reason))
-}
-
-fn form(tensor: &Tensor) -> String {
-    format!("{:?} of shape {:?}", tensor.dtype(), tensor.dims())
 }

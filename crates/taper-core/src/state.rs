@@ -69,7 +69,8 @@ impl Snapshot {
         })
     }
 
-    /// Adds a tensor.
+    /// Adds a tensor, whose memory the snapshot shares: of a variable that training goes on to change,
+    /// hand in a copy.
     pub fn put_tensor(&mut self, name: &str, tensor: &Tensor) {
         self.tensors.insert(name.to_owned(), tensor.detach());
     }
@@ -149,6 +150,15 @@ impl Snapshot {
         let tensors = candle_core::safetensors::load_buffer(bytes, device)?.into_iter().collect();
         Ok(Self { tensors, scalars })
     }
+}
+
+/// An error where a saved tensor has not the shape and dtype of what it replaces.
+pub(crate) fn check_form(name: &str, expected: &Tensor, found: &Tensor) -> Result<()> {
+    if found.dims() == expected.dims() && found.dtype() == expected.dtype() {
+        return Ok(());
+    }
+    let form = |tensor: &Tensor| format!("{:?} of shape {:?}", tensor.dtype(), tensor.dims());
+    Err(Error::state(name, format!("expected {}, found {}", form(expected), form(found))))
 }
 
 fn below<T: Clone>(entries: &BTreeMap<String, T>, prefix: &str) -> BTreeMap<String, T> {

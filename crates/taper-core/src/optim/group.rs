@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Tensor, Var};
 
+use crate::state::check_form;
 use crate::{Error, Result, Snapshot};
 
 /// Parameters that share a learning rate and a weight decay.
@@ -99,7 +100,10 @@ impl Groups {
 
     /// The saved learning rates, for [`Groups::set_learning_rates`] once all else was read.
     pub(super) fn saved_learning_rates(&self, snapshot: &Snapshot) -> Result<Vec<f64>> {
-        (0..self.groups.len()).map(|at| snapshot.get_f64(&rate_entry(at))).collect()
+        let saved = |at| snapshot.get_f64(&rate_entry(at));
+        (0..self.groups.len())
+            .map(|at| at_least_zero(self.operation, "saved learning_rate", saved(at)?))
+            .collect()
     }
 
     pub(super) fn set_learning_rates(&mut self, learning_rates: Vec<f64>) {
@@ -130,16 +134,7 @@ impl Groups {
                 let reason = format!("{} has no parameter that remembers this", self.operation);
                 return Err(Error::state(entry, reason));
             };
-            if tensor.dims() != var.dims() || tensor.dtype() != var.dtype() {
-                let reason = format!(
-                    "expected {:?} of shape {:?}, found {:?} of shape {:?}",
-                    var.dtype(),
-                    var.dims(),
-                    tensor.dtype(),
-                    tensor.dims()
-                );
-                return Err(Error::state(entry, reason));
-            }
+            check_form(entry, var, tensor)?;
             let tensor = tensor.to_device(var.device())?;
             state.entry(name.to_owned()).or_default().insert(kind.to_owned(), tensor);
         }

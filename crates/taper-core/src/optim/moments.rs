@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
-use super::group::{Groups, state_entry};
+use super::group::{Groups, at_least_zero, state_entry};
 use crate::{Error, Result, Snapshot};
 
 const STEP: &str = "step";
@@ -51,31 +51,33 @@ impl Moments {
                 return Err(Error::argument(operation, "betas", "each in [0, 1)", beta));
             }
         }
-        super::group::at_least_zero(operation, "eps", eps)?;
+        at_least_zero(operation, "eps", eps)?;
         Ok(Self { groups, decay, betas, eps, of: BTreeMap::new() })
     }
 
     pub(super) fn step(&mut self, gradients: &GradStore) -> Result<()> {
         for group in self.groups.iter() {
-            let shrink = group.learning_rate * group.weight_decay;
             for (name, var) in &group.parameters {
                 // Detached: candle's gradients hold on to the graph that they came from.
                 let Some(mut gradient) = gradients.get(var).map(Tensor::detach) else {
                     continue;
                 };
                 let mut parameter = var.as_detached_tensor();
-                match self.decay {
-                    _ if group.weight_decay == 0.0 => {}
-                    Decay::Coupled => {
-                        gradient = (gradient + (&parameter * group.weight_decay)?)?;
+                if group.weight_decay != 0.0 {
+                    match self.decay {
+                        Decay::Coupled => {
+                            gradient = (gradient + (&parameter * group.weight_decay)?)?;
+                        }
+                        Decay::Decoupled => {
+                            let shrink = group.learning_rate * group.weight_decay;
+                            parameter = (parameter * (1.0 - shrink))?;
+                        }
                     }
-                    Decay::Decoupled => parameter = (parameter * (1.0 - shrink))?,
                 }
-                let moment = match self.of.remove(name) {
-                    Some(moment) => moment,
-                    None => Moment::new(&gradient)?,
+                let moment = match self.of.get(name) {
+                    Some(moment) => moment.next(&gradient, self.betas)?,
+                    None => Moment::new(&gradient)?.next(&gradient, self.betas)?,
                 };
-                let moment = moment.next(&gradient, self.betas)?;
                 let step = moment.parameter_step(group.learning_rate, self.betas, self.eps)?;
                 self.of.insert(name.clone(), moment);
                 var.set(&(parameter - step)?)?;
@@ -118,11 +120,11 @@ impl Moment {
         Ok(Self { step: 0, exp_avg: zeros.clone(), exp_avg_sq: zeros })
     }
 
-    fn next(self, gradient: &Tensor, (beta1, beta2): (f64, f64)) -> Result<Self> {
+    fn next(&self, gradient: &Tensor, (beta1, beta2): (f64, f64)) -> Result<Self> {
         // As PyTorch rounds: the first an interpolation, the second a weighted sum.
         let towards = ((gradient - &self.exp_avg)? * (1.0 - beta1))?;
-        let exp_avg = (self.exp_avg + towards)?;
-        let exp_avg_sq = ((self.exp_avg_sq * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
+        let exp_avg = (&self.exp_avg + towards)?;
+        let exp_avg_sq = ((&self.exp_avg_sq * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
         Ok(Self { step: self.step + 1, exp_avg, exp_avg_sq })
     }
 

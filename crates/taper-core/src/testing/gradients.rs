@@ -35,17 +35,7 @@ pub fn gradcheck(
     inputs: &[Tensor],
     tolerance: f64,
 ) -> Result<()> {
-    for (at, input) in inputs.iter().enumerate() {
-        if input.dtype() != DType::F64 || input.elem_count() == 0 {
-            let received = format!("{:?} of shape {:?}", input.dtype(), input.dims());
-            return Err(Error::argument(
-                "gradcheck",
-                format!("inputs[{at}]"),
-                "f64, not empty",
-                received,
-            ));
-        }
-    }
+    check_inputs(inputs)?;
     let numeric = numeric_gradients(&function, inputs)?;
     // The function's own rounding, magnified by the division by the step.
     let value = project(&function(inputs)?, Memory::Contiguous)?.to_scalar::<f64>()?;
@@ -72,6 +62,21 @@ pub fn gradcheck(
             let largest = numeric.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
             let allowed = tolerance * largest + rounding;
             Comparison { input, dims, memory, allowed }.check(&analytic, numeric)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_inputs(inputs: &[Tensor]) -> Result<()> {
+    for (at, input) in inputs.iter().enumerate() {
+        if input.dtype() != DType::F64 || input.elem_count() == 0 {
+            let received = format!("{:?} of shape {:?}", input.dtype(), input.dims());
+            return Err(Error::argument(
+                "gradcheck",
+                format!("inputs[{at}]"),
+                "f64, not empty",
+                received,
+            ));
         }
     }
     Ok(())

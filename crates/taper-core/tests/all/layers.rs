@@ -4,7 +4,8 @@ use candle_core::{DType, Device, Module, Tensor, Var};
 use proptest::prelude::*;
 use taper_core::testing::{Case, assert_close, goldens, gradcheck, gradients_reach};
 use taper_core::{
-    Activation, Dropout, Linear, LinearConfig, Parameters, Result, Snapshot, linear, stream,
+    Activation, Dropout, Initializer, Linear, LinearConfig, Parameters, Result, Snapshot, linear,
+    stream,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -97,6 +98,21 @@ fn linear_names_what_does_not_fit() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn linear_follows_its_configuration() -> Result<()> {
+    let parameters = Parameters::new(&stream(1, "init"));
+    let vb = parameters.builder(DType::F32, CPU);
+    let plain = LinearConfig { bias: false, ..Default::default() };
+    assert!(linear(3, 2, plain, vb.pp("plain"))?.bias().is_none());
+    let constant = Some(Initializer::Constant(0.5));
+    let set = LinearConfig { bias_init: constant, ..Default::default() };
+    let layer = linear(3, 2, set, vb.pp("set"))?;
+    assert_eq!(layer.bias().unwrap().to_vec1::<f32>()?, [0.5, 0.5]);
+    let names: Vec<_> = parameters.all().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["plain.weight", "set.bias", "set.weight"]);
+    Ok(())
+}
+
 fn activation_called(name: &str) -> Activation {
     match name {
         "leaky_relu" => Activation::LeakyRelu { negative_slope: 0.2 },
@@ -114,6 +130,26 @@ fn activations_agree_with_pytorch_also_far_out() -> Result<()> {
             assert_close(&y, &case.tensor("y", dtype)?, tolerance);
             let gradients = y.backward()?;
             assert_close(gradients.get(&x).unwrap(), &case.tensor("dx", dtype)?, tolerance);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn activations_are_finite_far_out_in_half_precision() -> Result<()> {
+    for dtype in [DType::F16, DType::BF16] {
+        let x =
+            Var::from_tensor(&Tensor::new(&[-1e4f32, -90.0, 90.0, 1e4], CPU)?.to_dtype(dtype)?)?;
+        for activation in ACTIVATIONS {
+            let y = activation.forward(&x)?;
+            let gradients = y.backward()?;
+            for tensor in [&y, gradients.get(&x).unwrap()] {
+                let values = tensor.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+                assert!(
+                    values.iter().all(|x| x.is_finite()),
+                    "{activation:?} {dtype:?} {values:?}"
+                );
+            }
         }
     }
     Ok(())

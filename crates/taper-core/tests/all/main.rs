@@ -7,4 +7,5 @@ mod layers;
 mod optim;
 mod parameters;
 mod schedule;
+mod state;
 mod stream;
