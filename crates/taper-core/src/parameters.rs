@@ -109,11 +109,12 @@ impl Parameters {
     fn set_all(&self, state: &BTreeMap<&str, &Tensor>) -> Result<()> {
         let variables = self.store.variables();
         check_names(&variables, state)?;
-        // All values are checked and moved before the first one is set.
+        // All values are checked, moved and copied (one may be a view of a variable) before the first
+        // one is set.
         let mut values = Vec::with_capacity(variables.len());
         for ((name, var), tensor) in variables.iter().zip(state.values()) {
             check_form(name, var, tensor)?;
-            values.push((var, tensor.to_device(var.device())?));
+            values.push((var, tensor.to_device(var.device())?.copy()?));
         }
         for (var, value) in values {
             var.set(&value)?;

@@ -146,6 +146,22 @@ fn what_is_saved_is_a_state_dict() -> Result<()> {
 }
 
 #[test]
+fn the_state_may_be_views_of_the_variables() -> Result<()> {
+    let parameters = network(7, &["a", "b"])?;
+    let (a, b) = (value(&parameters, "a.weight").copy()?, value(&parameters, "b.weight").copy()?);
+    let swapped = |name: &str| {
+        let (layer, rest) = name.split_at(1);
+        format!("{}{rest}", if layer == "a" { "b" } else { "a" })
+    };
+    let all = parameters.all().into_iter();
+    parameters
+        .load(&all.map(|(name, var)| (swapped(&name), var.as_detached_tensor())).collect())?;
+    assert_close(&value(&parameters, "a.weight"), &b, 0.0);
+    assert_close(&value(&parameters, "b.weight"), &a, 0.0);
+    Ok(())
+}
+
+#[test]
 fn loading_is_strict_and_changes_all_or_nothing() -> Result<()> {
     let parameters = network(7, &["a", "b"])?;
     let before = parameters.to_safetensors()?;
