@@ -35,7 +35,7 @@ pub struct Record {
 /// One line of a run's record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Line {
+pub(crate) enum Line {
     /// A value along the way.
     Metric {
         /// The number of finished steps.
@@ -60,11 +60,13 @@ pub enum Line {
 impl Record {
     /// Writes `value` as the metric `name` at the present step.
     pub fn metric(&mut self, name: &str, value: f64) {
-        self.push(&Line::Metric {
-            step: self.step,
-            metric: name.to_owned(),
-            value: Number(value),
-        });
+        self.metric_at(self.step, name, value);
+    }
+
+    /// Writes `value` as the metric `name` at a step of the arm's choosing: a closed form has no steps,
+    /// and its value belongs at every one.
+    pub fn metric_at(&mut self, step: u64, name: &str, value: f64) {
+        self.push(&Line::Metric { step, metric: name.to_owned(), value: Number(value) });
     }
 
     /// Writes `value` as the run's measure `name`.
@@ -112,45 +114,27 @@ impl Record {
 
 /// A record read back: metrics as series, measures by name.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct History {
+pub(crate) struct History {
     /// Each metric's (step, value) pairs in the order they were written.
-    pub metrics: BTreeMap<String, Vec<(u64, f64)>>,
+    pub(crate) metrics: BTreeMap<String, Vec<(u64, f64)>>,
     /// Each measure.
-    pub measures: BTreeMap<String, Measured>,
+    pub(crate) measures: BTreeMap<String, Measured>,
 }
 
 impl History {
     /// Reads a record's bytes; the error names the line.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut history = Self::default();
         for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
             if line.is_empty() {
                 continue;
             }
             match serde_json::from_slice(line) {
-                Ok(Line::Metric {
-                    step,
-                    metric,
-                    value,
-                }) => {
-                    history
-                        .metrics
-                        .entry(metric)
-                        .or_default()
-                        .push((step, value.0));
+                Ok(Line::Metric { step, metric, value }) => {
+                    history.metrics.entry(metric).or_default().push((step, value.0));
                 }
-                Ok(Line::Measure {
-                    measure,
-                    value,
-                    censored,
-                }) => {
-                    history.measures.insert(
-                        measure,
-                        Measured {
-                            value: value.0,
-                            censored,
-                        },
-                    );
+                Ok(Line::Measure { measure, value, censored }) => {
+                    history.measures.insert(measure, Measured { value: value.0, censored });
                 }
                 Err(error) => return Err(format!("line {}: {error}", at + 1)),
             }
@@ -161,7 +145,7 @@ impl History {
 
 /// A number whose JSON form keeps NaN and the infinities, as texts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Number(pub f64);
+pub(crate) struct Number(pub(crate) f64);
 
 impl Serialize for Number {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -187,9 +171,7 @@ impl<'de> Deserialize<'de> for Number {
                 "NaN" => Ok(Self(f64::NAN)),
                 "inf" => Ok(Self(f64::INFINITY)),
                 "-inf" => Ok(Self(f64::NEG_INFINITY)),
-                _ => Err(serde::de::Error::custom(format_args!(
-                    "not a number: {text:?}"
-                ))),
+                _ => Err(serde::de::Error::custom(format_args!("not a number: {text:?}"))),
             },
         }
     }
@@ -218,13 +200,7 @@ mod tests {
         assert_eq!(loss[0], (0, 0.1 + 0.2));
         assert!(loss[1].1.is_nan());
         assert_eq!(loss[2], (1, f64::NEG_INFINITY));
-        assert_eq!(
-            history.measures["steps"],
-            Measured {
-                value: 3000.0,
-                censored: true
-            }
-        );
+        assert_eq!(history.measures["steps"], Measured { value: 3000.0, censored: true });
     }
 
     #[test]

@@ -10,18 +10,18 @@ use crate::verdict::{Verdict, combine};
 
 /// A claim at one scale with everything that its report needs.
 #[derive(Debug)]
-pub struct Evaluated<'a> {
+pub(crate) struct Evaluated<'a> {
     /// What was asked for.
-    pub selection: Selection<'a>,
+    pub(crate) selection: Selection<'a>,
     /// Its runs, each with what the store has of it.
-    pub runs: Vec<(Run<'a>, Option<Found>)>,
+    pub(crate) runs: Vec<(Run<'a>, Option<Found>)>,
     /// What came of it.
-    pub standing: Standing,
+    pub(crate) standing: Standing,
 }
 
 /// What came of a claim.
 #[derive(Debug)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// It cannot be tested at this scale, and why.
     NotTestable(String),
     /// Runs are missing, so many.
@@ -31,7 +31,10 @@ pub enum Standing {
 }
 
 /// The runs that the selection asks for; none where the claim is not testable at its scale.
-pub fn runs<'a>(selection: &Selection<'a>, machinery: Machinery<'_>) -> Result<Vec<Run<'a>>> {
+pub(crate) fn runs<'a>(
+    selection: &Selection<'a>,
+    machinery: Machinery<'_>,
+) -> Result<Vec<Run<'a>>> {
     match selection.scale.not_testable {
         Some(_) => Ok(Vec::new()),
         None => selection.runs(machinery),
@@ -39,7 +42,7 @@ pub fn runs<'a>(selection: &Selection<'a>, machinery: Machinery<'_>) -> Result<V
 }
 
 /// Reads the selection's runs back and applies the criteria to them.
-pub fn evaluate<'a>(
+pub(crate) fn evaluate<'a>(
     store: &Store,
     selection: Selection<'a>,
     machinery: Machinery<'_>,
@@ -56,11 +59,7 @@ pub fn evaluate<'a>(
         None if missing > 0 => Standing::Incomplete(missing),
         None => judge(&selection, &found)?,
     };
-    Ok(Evaluated {
-        selection,
-        runs: found,
-        standing,
-    })
+    Ok(Evaluated { selection, runs: found, standing })
 }
 
 fn judge(selection: &Selection<'_>, runs: &[(Run<'_>, Option<Found>)]) -> Result<Standing> {
@@ -75,23 +74,18 @@ fn judge(selection: &Selection<'_>, runs: &[(Run<'_>, Option<Found>)]) -> Result
     for (index, criterion) in spec.criteria_at(selection.scale.scale).enumerate() {
         // The resampling of one criterion never depends on another.
         let stream = taper_core::stream(0, &format!("{}/criterion-{index}", spec.name));
-        let evaluation = criterion
-            .evaluate(&outcomes, &selection.seeds, &stream)
-            .map_err(|error| Error::Criterion {
-                experiment: spec.name.clone(),
-                reason: error.to_string(),
+        let evaluation =
+            criterion.evaluate(&outcomes, &selection.seeds, &stream).map_err(|error| {
+                Error::Criterion { experiment: spec.name.clone(), reason: error.to_string() }
             })?;
         evaluations.push(evaluation);
     }
-    let verdicts: Vec<Verdict> = evaluations
-        .iter()
-        .map(|evaluation| evaluation.verdict)
-        .collect();
+    let verdicts: Vec<Verdict> = evaluations.iter().map(|evaluation| evaluation.verdict).collect();
     Ok(Standing::Judged(combine(&verdicts), evaluations))
 }
 
 /// The Holm-adjusted p-values of a report: over every p-value of all its claims, in the same order.
-pub fn adjusted(claims: &[Evaluated<'_>]) -> Result<Vec<f64>> {
+pub(crate) fn adjusted(claims: &[Evaluated<'_>]) -> Result<Vec<f64>> {
     let p_values: Vec<f64> = claims
         .iter()
         .flat_map(|claim| match &claim.standing {

@@ -62,17 +62,15 @@ pub struct DataSource {
 }
 
 /// One registered experiment.
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its spec.
-    pub spec: Spec,
+    pub(crate) spec: Spec,
     code: Box<dyn Code>,
 }
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry")
-            .field("spec", &self.spec.name)
-            .finish_non_exhaustive()
+        f.debug_struct("Entry").field("spec", &self.spec.name).finish_non_exhaustive()
     }
 }
 
@@ -119,18 +117,10 @@ impl Registry {
     #[must_use]
     pub fn with<E: Experiment>(mut self) -> Self {
         match entry::<E>() {
-            Ok(entry)
-                if self
-                    .entries
-                    .iter()
-                    .any(|other| other.spec.name == entry.spec.name) =>
-            {
-                let message = format!(
-                    "two experiments are called `{}`; rename one",
-                    entry.spec.name
-                );
-                self.broken
-                    .push(ConfigError::at(&entry.spec.origin, "name", message));
+            Ok(entry) if self.entries.iter().any(|other| other.spec.name == entry.spec.name) => {
+                let message =
+                    format!("two experiments are called `{}`; rename one", entry.spec.name);
+                self.broken.push(ConfigError::at(&entry.spec.origin, "name", message));
             }
             Ok(entry) => self.entries.push(entry),
             Err(error) => self.broken.push(error),
@@ -139,7 +129,7 @@ impl Registry {
     }
 
     /// All experiments, or the first spec that is wrong.
-    pub fn checked(&self) -> Result<&[Entry]> {
+    pub(crate) fn checked(&self) -> Result<&[Entry]> {
         match self.broken.first() {
             Some(error) => Err(error.clone().into()),
             None => Ok(&self.entries),
@@ -147,24 +137,18 @@ impl Registry {
     }
 
     /// The experiment called `name`; the error proposes the nearest.
-    pub fn find(&self, name: &str) -> Result<&Entry> {
+    pub(crate) fn find(&self, name: &str) -> Result<&Entry> {
         let entries = self.checked()?;
-        entries
-            .iter()
-            .find(|entry| entry.spec.name == name)
-            .ok_or_else(|| {
-                let names: Vec<String> = entries
-                    .iter()
-                    .map(|entry| entry.spec.name.clone())
-                    .collect();
-                let near =
-                    config::nearest(name, &names).map(|near| format!("; did you mean `{near}`?"));
-                Error::Usage(format!(
-                    "no experiment is called `{name}`{} (there are: {})",
-                    near.unwrap_or_default(),
-                    names.join(", ")
-                ))
-            })
+        entries.iter().find(|entry| entry.spec.name == name).ok_or_else(|| {
+            let names: Vec<String> = entries.iter().map(|entry| entry.spec.name.clone()).collect();
+            let near =
+                config::nearest(name, &names).map(|near| format!("; did you mean `{near}`?"));
+            Error::Usage(format!(
+                "no experiment is called `{name}`{} (there are: {})",
+                near.unwrap_or_default(),
+                names.join(", ")
+            ))
+        })
     }
 }
 
@@ -173,12 +157,7 @@ fn entry<E: Experiment>() -> std::result::Result<Entry, ConfigError> {
     let code: Box<dyn Code> = Box::new(Typed::<E>(std::marker::PhantomData));
     let entry = Entry { spec, code };
     // Every arm at every scale must be readable: a typo is found at start-up, not after an hour.
-    for scale in entry
-        .spec
-        .scales
-        .iter()
-        .filter(|scale| scale.not_testable.is_none())
-    {
+    for scale in entry.spec.scales.iter().filter(|scale| scale.not_testable.is_none()) {
         for arm in &entry.spec.arms {
             entry.canonical(&entry.spec.resolve(scale, arm))?;
         }
@@ -203,11 +182,7 @@ impl<E: Experiment> Code for Typed<E> {
     fn canonical(&self, settings: &Node) -> std::result::Result<toml::Table, ConfigError> {
         let typed: E::Settings = config::from_node(settings)?;
         toml::Table::try_from(&typed).map_err(|error| {
-            ConfigError::at(
-                &settings.origin,
-                "",
-                format!("cannot be written as TOML: {error}"),
-            )
+            ConfigError::at(&settings.origin, "", format!("cannot be written as TOML: {error}"))
         })
     }
 

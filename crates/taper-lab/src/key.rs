@@ -13,47 +13,43 @@ pub(crate) const FORMAT: u32 = 1;
 /// A run's key. The same key gives the same bytes on the same kind of processor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RunKey {
+pub(crate) struct RunKey {
     /// The version of the record's form.
-    pub format: u32,
+    pub(crate) format: u32,
     /// The experiment.
-    pub experiment: String,
+    pub(crate) experiment: String,
     /// The arm.
-    pub arm: String,
+    pub(crate) arm: String,
     /// The seed.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// What the run is for.
-    pub role: Role,
+    pub(crate) role: Role,
     /// The content digest of each data set, by name.
-    pub data: toml::Table,
+    pub(crate) data: toml::Table,
     /// The processor path: `cpu` and the instruction set that products use there, or another device.
-    pub device: String,
+    pub(crate) device: String,
     /// The digest of Cargo.lock and the numeric crates' sources.
-    pub sources: String,
+    pub(crate) sources: String,
     /// The arm's settings, all of them.
-    pub settings: toml::Table,
+    pub(crate) settings: toml::Table,
 }
 
 impl RunKey {
     /// The key as TOML.
-    pub fn to_toml(&self) -> Result<String> {
+    pub(crate) fn to_toml(&self) -> Result<String> {
         toml::to_string(self)
             .map_err(|error| Error::Internal(format!("a run key as TOML: {error}")))
     }
 
     /// The digest that names the run, in hex.
-    pub fn digest(&self) -> Result<String> {
+    pub(crate) fn digest(&self) -> Result<String> {
         Ok(hex(&Sha256::digest(self.to_toml()?.as_bytes())))
     }
 
     /// Whether `other` is the same run made by other sources.
-    pub fn differs_in_sources_only(&self, other: &Self) -> bool {
+    pub(crate) fn differs_in_sources_only(&self, other: &Self) -> bool {
         self.sources != other.sources
-            && *self
-                == Self {
-                    sources: self.sources.clone(),
-                    ..other.clone()
-                }
+            && *self == Self { sources: self.sources.clone(), ..other.clone() }
     }
 }
 
@@ -64,7 +60,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// Where tensors live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum DeviceKind {
+pub(crate) enum DeviceKind {
     /// The processor: results are the same to the bit within one instruction set.
     Cpu,
     /// The first CUDA device; needs a build with the feature `cuda`.
@@ -75,7 +71,7 @@ pub enum DeviceKind {
 
 impl DeviceKind {
     /// candle's device.
-    pub fn open(self) -> Result<Device> {
+    pub(crate) fn open(self) -> Result<Device> {
         let opened = match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Cuda => Device::new_cuda(0),
@@ -89,7 +85,7 @@ impl DeviceKind {
     }
 
     /// Its part of a run's key.
-    pub fn key(self) -> String {
+    pub(crate) fn key(self) -> String {
         match self {
             Self::Cpu => format!("cpu {}", instruction_set()),
             Self::Cuda => "cuda".to_owned(),

@@ -10,7 +10,7 @@
 
 mod arm;
 mod cli;
-pub mod config;
+mod config;
 pub mod criterion;
 mod error;
 mod evaluate;
@@ -27,8 +27,9 @@ mod store;
 mod toy;
 pub mod verdict;
 
-pub use arm::{Arm, History, Record};
+pub use arm::{Arm, Record};
 pub use cli::{Build, main};
+pub use config::ConfigError;
 pub use error::{BoxError, Error, Result};
 pub use experiment::{Context, DataSource, Experiment, Registry, SpecText};
 pub use spec::{Role, Scale};

@@ -1,6 +1,6 @@
 //! What there is to run: arms times seeds, each with its settings and key.
 
-use crate::config::{ConfigError, Node, Origin, Value};
+use crate::config::{ConfigError, Node, Origin};
 use crate::error::{Error, Result};
 use crate::experiment::{DataSource, Entry};
 use crate::key::{DeviceKind, FORMAT, RunKey};
@@ -8,52 +8,48 @@ use crate::spec::{ArmSpec, FIRST_REPORTING_SEED, Role, Scale, ScaleSpec};
 
 /// An experiment at a scale, as the command line asked for it.
 #[derive(Debug)]
-pub struct Selection<'a> {
+pub(crate) struct Selection<'a> {
     /// The experiment.
-    pub entry: &'a Entry,
+    pub(crate) entry: &'a Entry,
     /// The scale, one that the experiment has.
-    pub scale: &'a ScaleSpec,
+    pub(crate) scale: &'a ScaleSpec,
     /// The seeds.
-    pub seeds: Vec<u64>,
+    pub(crate) seeds: Vec<u64>,
     /// What `--set` said, in order.
-    pub overrides: Vec<String>,
+    pub(crate) overrides: Vec<String>,
 }
 
 /// What every run of this process has in common.
 #[derive(Debug, Clone, Copy)]
-pub struct Machinery<'a> {
+pub(crate) struct Machinery<'a> {
     /// The digest of the sources.
-    pub sources: &'a str,
+    pub(crate) sources: &'a str,
     /// Where tensors live.
-    pub device: DeviceKind,
+    pub(crate) device: DeviceKind,
 }
 
 /// One run to be made or found.
 #[derive(Debug)]
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// The experiment.
-    pub entry: &'a Entry,
+    pub(crate) entry: &'a Entry,
     /// Its key.
-    pub key: RunKey,
+    pub(crate) key: RunKey,
     /// The data it reads.
-    pub data: Vec<DataSource>,
+    pub(crate) data: Vec<DataSource>,
 }
 
 impl<'a> Selection<'a> {
     /// The reporting runs of `entry` at `scale`, with `seeds` in place of the spec's number if given.
-    pub fn new(
+    pub(crate) fn new(
         entry: &'a Entry,
         scale: Scale,
         seeds: Option<u64>,
         overrides: &[String],
     ) -> Result<Self> {
         let found = entry.spec.scale(scale).ok_or_else(|| {
-            let scales: Vec<String> = entry
-                .spec
-                .scales
-                .iter()
-                .map(|scale| scale.scale.to_string())
-                .collect();
+            let scales: Vec<String> =
+                entry.spec.scales.iter().map(|scale| scale.scale.to_string()).collect();
             Error::Usage(format!(
                 "{} has no scale `{scale}`; choose one of: {}",
                 entry.spec.name,
@@ -70,7 +66,7 @@ impl<'a> Selection<'a> {
     }
 
     /// Every run of the selection, seed by seed, so that an interrupted plan has whole pairs.
-    pub fn runs(&self, machinery: Machinery<'_>) -> Result<Vec<Run<'a>>> {
+    pub(crate) fn runs(&self, machinery: Machinery<'_>) -> Result<Vec<Run<'a>>> {
         let mut arms = Vec::new();
         for arm in &self.entry.spec.arms {
             let settings = self.settings(arm)?;
@@ -94,7 +90,7 @@ impl<'a> Selection<'a> {
     }
 
     /// The settings of `arm`, overrides laid over, in canonical form.
-    pub fn settings(&self, arm: &ArmSpec) -> Result<toml::Table> {
+    pub(crate) fn settings(&self, arm: &ArmSpec) -> Result<toml::Table> {
         let mut settings = self.entry.spec.resolve(self.scale, arm);
         for text in &self.overrides {
             if let Some(node) = self.override_for(arm, text)? {
@@ -109,28 +105,22 @@ impl<'a> Selection<'a> {
         let (parts, node) = Node::parse_override(text)?;
         match parts.as_slice() {
             [first, name, rest @ ..] if first == "arms" => {
-                let names: Vec<String> = self
-                    .entry
-                    .spec
-                    .arms
-                    .iter()
-                    .map(|arm| arm.name.clone())
-                    .collect();
+                let names: Vec<String> =
+                    self.entry.spec.arms.iter().map(|arm| arm.name.clone()).collect();
                 if !names.contains(name) {
                     let origin = Origin::Override(text.into());
                     return Err(ConfigError::unknown_key(&origin, "arms", name, names).into());
                 }
-                Ok((name == &arm.name)
-                    .then(|| Node::nested(rest, node))
-                    .filter(is_table))
+                if rest.is_empty() {
+                    let origin = Origin::Override(text.into());
+                    let message = "names an arm but none of its settings: arms.NAME.KEY=VALUE";
+                    return Err(ConfigError::at(&origin, "", message).into());
+                }
+                Ok((name == &arm.name).then(|| Node::nested(rest, node)))
             }
             _ => Ok(Some(Node::nested(&parts, node))),
         }
     }
-}
-
-fn is_table(node: &Node) -> bool {
-    matches!(node.value, Value::Table(_))
 }
 
 impl<'a> Run<'a> {
@@ -144,12 +134,7 @@ impl<'a> Run<'a> {
     ) -> Self {
         let digests = data
             .iter()
-            .map(|source| {
-                (
-                    source.name.clone(),
-                    toml::Value::String(source.digest.clone()),
-                )
-            })
+            .map(|source| (source.name.clone(), toml::Value::String(source.digest.clone())))
             .collect();
         let key = RunKey {
             format: FORMAT,

@@ -23,22 +23,22 @@ const SAVE_EVERY: Duration = Duration::from_secs(30);
 
 /// How runs are made.
 #[derive(Debug, Clone, Copy)]
-pub struct Options<'a> {
+pub(crate) struct Options<'a> {
     /// Runs at a time.
-    pub jobs: NonZeroUsize,
+    pub(crate) jobs: NonZeroUsize,
     /// Where tensors live.
-    pub device: &'a Device,
+    pub(crate) device: &'a Device,
     /// Takes finished runs of older sources for this version's.
-    pub accept_older_code: bool,
+    pub(crate) accept_older_code: bool,
     /// Saves and leaves each run after this many of its steps.
-    pub stop_after: Option<u64>,
+    pub(crate) stop_after: Option<u64>,
     /// Set from outside (Ctrl-C): every run is saved at its next step.
-    pub stop: &'a AtomicBool,
+    pub(crate) stop: &'a AtomicBool,
 }
 
 /// What happens while runs are made, for a progress bar.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// So many runs are there already, so many are to be made.
     Planned {
         /// Found finished.
@@ -77,7 +77,7 @@ pub enum Event<'a> {
 /// Brings every run of the plan to its end; those that are there already are not made again.
 ///
 /// Runs are independent: a failing one is reported and the others go on.
-pub fn execute(
+pub(crate) fn execute(
     store: &Store,
     runs: &[Run<'_>],
     options: Options<'_>,
@@ -91,19 +91,12 @@ pub fn execute(
         let dir = store.run(&run.key)?;
         if let Standing::Damaged(reason) = dir.standing() {
             let to = store.set_aside(&dir)?;
-            observe(Event::SetAside {
-                from: dir.path().to_owned(),
-                to,
-                reason,
-            });
+            observe(Event::SetAside { from: dir.path().to_owned(), to, reason });
         }
         open.push_back((index, run, dir));
     }
     let planned = open.len();
-    observe(Event::Planned {
-        finished: runs.len() - planned,
-        open: planned,
-    });
+    observe(Event::Planned { finished: runs.len() - planned, open: planned });
 
     let queue = Mutex::new(open);
     let failures: Mutex<Vec<Error>> = Mutex::new(Vec::new());
@@ -117,13 +110,8 @@ pub fn execute(
                         Ok(Ended::Whole) => observe(Event::Finished { run }),
                         Ok(Ended::Saved) => interrupted.store(true, Ordering::Relaxed),
                         Err(error) => {
-                            observe(Event::Failed {
-                                message: error.to_string(),
-                            });
-                            failures
-                                .lock()
-                                .unwrap_or_else(|held| held.into_inner())
-                                .push(error);
+                            observe(Event::Failed { message: error.to_string() });
+                            failures.lock().unwrap_or_else(|held| held.into_inner()).push(error);
                         }
                     }
                 }
@@ -131,57 +119,42 @@ pub fn execute(
         }
     });
 
-    let mut failures = failures
-        .into_inner()
-        .unwrap_or_else(|held| held.into_inner());
+    let mut failures = failures.into_inner().unwrap_or_else(|held| held.into_inner());
     if options.stop.load(Ordering::Relaxed) || interrupted.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }
     match failures.len() {
         0 => Ok(()),
         1 if planned == 1 => Err(failures.remove(0)),
-        failed => Err(Error::Failed {
-            failed,
-            planned,
-            first: failures[0].to_string(),
-        }),
+        failed => Err(Error::Failed { failed, planned, first: failures[0].to_string() }),
     }
 }
 
 /// The finished run with this key, or with `accept_older_code` one of older sources; the flag says
 /// which it is.
-pub fn find(store: &Store, run: &Run<'_>, accept_older_code: bool) -> Result<Option<Found>> {
+pub(crate) fn find(store: &Store, run: &Run<'_>, accept_older_code: bool) -> Result<Option<Found>> {
     let dir = store.run(&run.key)?;
     if let Standing::Finished(history) = dir.standing() {
-        return Ok(Some(Found {
-            dir,
-            history,
-            older: false,
-        }));
+        return Ok(Some(Found { dir, history, older: false }));
     }
-    if accept_older_code {
-        if let Some(dir) = store.older(&run.key)? {
-            if let Standing::Finished(history) = dir.standing() {
-                return Ok(Some(Found {
-                    dir,
-                    history,
-                    older: true,
-                }));
-            }
-        }
+    if accept_older_code
+        && let Some(dir) = store.older(&run.key)?
+        && let Standing::Finished(history) = dir.standing()
+    {
+        return Ok(Some(Found { dir, history, older: true }));
     }
     Ok(None)
 }
 
 /// A finished run.
 #[derive(Debug)]
-pub struct Found {
+pub(crate) struct Found {
     /// Its folder.
-    pub dir: RunDir,
+    pub(crate) dir: RunDir,
     /// What it recorded.
-    pub history: crate::arm::History,
+    pub(crate) history: crate::arm::History,
     /// Whether older sources made it.
-    pub older: bool,
+    pub(crate) older: bool,
 }
 
 enum Ended {
@@ -195,10 +168,7 @@ fn next<'r, 'a>(queue: &Queue<'r, 'a>, stop: &AtomicBool) -> Option<(usize, &'r 
     if stop.load(Ordering::Relaxed) {
         return None;
     }
-    queue
-        .lock()
-        .unwrap_or_else(|held| held.into_inner())
-        .pop_front()
+    queue.lock().unwrap_or_else(|held| held.into_inner()).pop_front()
 }
 
 /// A run whose panic is an error of that run alone.
@@ -214,35 +184,20 @@ fn guarded(
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
-        Err(failed(
-            run,
-            format!("the arm panicked, which is a defect of its code: {said}").into(),
-        ))
+        Err(failed(run, format!("the arm panicked, which is a defect of its code: {said}").into()))
     })
 }
 
 fn make(run: &Run<'_>, dir: &RunDir, options: Options<'_>, advance: &dyn Fn(f64)) -> Result<Ended> {
     let lock = dir.begin(&run.key)?;
     let begun = Instant::now();
-    let started = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut times = dir.times();
-    let stretch = |steps| Stretch {
-        started,
-        seconds: begun.elapsed().as_secs_f64(),
-        steps,
-    };
+    let stretch = |steps| Stretch { started, seconds: begun.elapsed().as_secs_f64(), steps };
 
-    let context = Context {
-        seed: run.key.seed,
-        role: run.key.role,
-        device: options.device.clone(),
-    };
-    let mut arm = run
-        .entry
-        .arm(&run.key.settings, &context)
-        .map_err(|error| failed(run, error))?;
+    let context =
+        Context { seed: run.key.seed, role: run.key.role, device: options.device.clone() };
+    let mut arm = run.entry.arm(&run.key.settings, &context).map_err(|error| failed(run, error))?;
     let mut record = match dir.checkpoint()? {
         Some(bytes) => thaw(&bytes, arm.as_mut()).map_err(|error| failed(run, error))?,
         None => {
@@ -255,9 +210,7 @@ fn make(run: &Run<'_>, dir: &RunDir, options: Options<'_>, advance: &dyn Fn(f64)
     let mut saved = Instant::now();
     while record.step() < total {
         let leave = options.stop.load(Ordering::Relaxed)
-            || options
-                .stop_after
-                .is_some_and(|limit| record.step() - first >= limit);
+            || options.stop_after.is_some_and(|limit| record.step() - first >= limit);
         if leave || saved.elapsed() >= SAVE_EVERY {
             let checkpoint = freeze(arm.as_ref(), &record).map_err(|error| failed(run, error))?;
             let mut so_far = times.clone();
@@ -275,8 +228,7 @@ fn make(run: &Run<'_>, dir: &RunDir, options: Options<'_>, advance: &dyn Fn(f64)
             break;
         }
     }
-    arm.measure(&mut record)
-        .map_err(|error| failed(run, error))?;
+    arm.measure(&mut record).map_err(|error| failed(run, error))?;
     times.push(stretch(record.step()));
     dir.finish(record.bytes(), record.step(), &times)?;
     drop(lock);
@@ -289,10 +241,7 @@ fn freeze(arm: &dyn Arm, record: &Record) -> std::result::Result<Vec<u8>, BoxErr
     snapshot.put("arm", arm)?;
     snapshot.put_u64("step", record.step());
     let lines = record.bytes();
-    snapshot.put_tensor(
-        "record",
-        &Tensor::from_slice(lines, lines.len(), &Device::Cpu)?,
-    );
+    snapshot.put_tensor("record", &Tensor::from_slice(lines, lines.len(), &Device::Cpu)?);
     Ok(snapshot.to_bytes()?)
 }
 
@@ -339,10 +288,7 @@ mod tests {
     }
 
     fn machinery(sources: &str) -> Machinery<'_> {
-        Machinery {
-            sources,
-            device: DeviceKind::Cpu,
-        }
+        Machinery { sources, device: DeviceKind::Cpu }
     }
 
     /// What happened while the toy ran: (made, set aside, failed).
@@ -379,10 +325,7 @@ mod tests {
         let mut found = BTreeMap::new();
         let mut folders = vec![root.join("runs")];
         while let Some(folder) = folders.pop() {
-            for path in fs::read_dir(folder)
-                .unwrap()
-                .map(|entry| entry.unwrap().path())
-            {
+            for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
                 if path.is_dir() {
                     folders.push(path);
                 } else if path.ends_with("metrics.jsonl") {
@@ -395,10 +338,7 @@ mod tests {
     }
 
     fn made(count: usize) -> Seen {
-        Seen {
-            made: count,
-            ..Seen::default()
-        }
+        Seen { made: count, ..Seen::default() }
     }
 
     #[test]
@@ -428,10 +368,7 @@ mod tests {
         run(through.path(), &[], "a", options(1)).0.unwrap();
         for stop_after in [0, 1, 7, 19] {
             let stopped = tempfile::tempdir().unwrap();
-            let first = Options {
-                stop_after: Some(stop_after),
-                ..options(2)
-            };
+            let first = Options { stop_after: Some(stop_after), ..options(2) };
             let (result, seen) = run(stopped.path(), &[], "a", first);
             assert!(matches!(result, Err(Error::Interrupted)));
             assert_eq!(seen, made(0));
@@ -452,18 +389,9 @@ mod tests {
             let (result, seen) = run(store.path(), &[], "a", options(1));
             result.unwrap();
             assert_eq!((seen.made, seen.set_aside.len()), (1, 1));
-            assert!(
-                seen.set_aside[0].contains("metrics.jsonl has"),
-                "{:?}",
-                seen.set_aside
-            );
+            assert!(seen.set_aside[0].contains("metrics.jsonl has"), "{:?}", seen.set_aside);
             assert_eq!(metrics(store.path()), before);
-            assert_eq!(
-                fs::read_dir(store.path().join("set-aside"))
-                    .unwrap()
-                    .count(),
-                1
-            );
+            assert_eq!(fs::read_dir(store.path().join("set-aside")).unwrap().count(), 1);
         }
     }
 
@@ -471,36 +399,20 @@ mod tests {
     fn other_sources_or_settings_make_new_runs_unless_older_code_is_accepted() {
         let store = tempfile::tempdir().unwrap();
         run(store.path(), &[], "a", options(1)).0.unwrap();
-        let accepting = Options {
-            accept_older_code: true,
-            ..options(1)
-        };
+        let accepting = Options { accept_older_code: true, ..options(1) };
         assert_eq!(run(store.path(), &[], "b", accepting).1, made(0));
         assert_eq!(run(store.path(), &["steps=21"], "b", accepting).1, made(6));
         assert_eq!(run(store.path(), &[], "b", options(1)).1, made(6));
         // A whole number for a real one is the same setting.
-        assert_eq!(
-            run(store.path(), &["arms.slow.rate=0.010"], "b", options(1)).1,
-            made(0)
-        );
-        assert_eq!(
-            run(store.path(), &["arms.slow.rate=0.02"], "b", options(1)).1,
-            made(3)
-        );
+        assert_eq!(run(store.path(), &["arms.slow.rate=0.010"], "b", options(1)).1, made(0));
+        assert_eq!(run(store.path(), &["arms.slow.rate=0.02"], "b", options(1)).1, made(3));
     }
 
     #[test]
     fn a_failing_run_and_a_panicking_one_leave_the_others_whole() {
         let store = tempfile::tempdir().unwrap();
         let (result, seen) = run(store.path(), &["arms.slow.fail_at=5"], "a", options(2));
-        assert_eq!(
-            seen,
-            Seen {
-                made: 3,
-                failed: 3,
-                ..Seen::default()
-            }
-        );
+        assert_eq!(seen, Seen { made: 3, failed: 3, ..Seen::default() });
         let message = result.unwrap_err().to_string();
         assert!(
             message.contains("3 of 6 runs failed") && message.contains("asked to fail"),
@@ -517,10 +429,7 @@ mod tests {
         let selection =
             Selection::new(registry.find("toy").unwrap(), Scale::Quick, None, &[]).unwrap();
         let runs = selection.runs(machinery("a")).unwrap();
-        let dir = Store::open(store.path())
-            .unwrap()
-            .run(&runs[0].key)
-            .unwrap();
+        let dir = Store::open(store.path()).unwrap().run(&runs[0].key).unwrap();
         let _held = dir.begin(&runs[0].key).unwrap();
         let (result, seen) = run(store.path(), &[], "a", options(2));
         assert_eq!((seen.made, seen.failed), (5, 1));

@@ -12,7 +12,7 @@ use crate::config::{self, ConfigError, Node, Origin, Value};
 use crate::criterion::Criterion;
 
 /// The first seed of reporting runs; tuning and development stay below it.
-pub const FIRST_REPORTING_SEED: u64 = 1000;
+pub(crate) const FIRST_REPORTING_SEED: u64 = 1000;
 
 /// How much work a run of the experiment is.
 #[derive(
@@ -60,27 +60,27 @@ pub enum Role {
 
 /// An experiment's spec, checked.
 #[derive(Debug, Clone)]
-pub struct Spec {
+pub(crate) struct Spec {
     /// The experiment's name, in kebab-case.
-    pub name: String,
+    pub(crate) name: String,
     /// The question it answers.
-    pub question: String,
+    pub(crate) question: String,
     /// The claim it tests.
-    pub claim: String,
+    pub(crate) claim: String,
     /// Where the claim is made.
-    pub source: String,
+    pub(crate) source: String,
     /// A link to the source.
-    pub url: Option<String>,
+    pub(crate) url: Option<String>,
     /// The scales, smallest first.
-    pub scales: Vec<ScaleSpec>,
+    pub(crate) scales: Vec<ScaleSpec>,
     /// The arms, in the order of the file.
-    pub arms: Vec<ArmSpec>,
+    pub(crate) arms: Vec<ArmSpec>,
     /// How settings were tuned.
-    pub tune: Option<Tune>,
+    pub(crate) tune: Option<Tune>,
     /// The criteria; the verdict at a scale is the compound of those that apply there.
-    pub criteria: Vec<SpecCriterion>,
+    pub(crate) criteria: Vec<SpecCriterion>,
     /// The figures of the report.
-    pub figures: Vec<Figure>,
+    pub(crate) figures: Vec<Figure>,
     /// The place of the spec.
     pub(crate) origin: Origin,
     settings: Node,
@@ -88,31 +88,31 @@ pub struct Spec {
 
 /// One scale of a spec.
 #[derive(Debug, Clone)]
-pub struct ScaleSpec {
+pub(crate) struct ScaleSpec {
     /// Which.
-    pub scale: Scale,
+    pub(crate) scale: Scale,
     /// The number of reporting seeds.
-    pub seeds: u64,
+    pub(crate) seeds: u64,
     /// Why the claim cannot be tested at this scale, where it cannot.
-    pub not_testable: Option<String>,
+    pub(crate) not_testable: Option<String>,
     settings: Node,
 }
 
 /// One arm of a spec.
 #[derive(Debug, Clone)]
-pub struct ArmSpec {
+pub(crate) struct ArmSpec {
     /// Its key in the file.
-    pub name: String,
+    pub(crate) name: String,
     /// Its name for people.
-    pub title: String,
+    pub(crate) title: String,
     settings: Node,
 }
 
 /// A criterion and the scales at which it applies.
 #[derive(Debug, Clone)]
-pub struct SpecCriterion {
+pub(crate) struct SpecCriterion {
     /// What is asked.
-    pub criterion: Criterion,
+    pub(crate) criterion: Criterion,
     /// Where; everywhere when empty.
     scales: Vec<Scale>,
 }
@@ -120,26 +120,26 @@ pub struct SpecCriterion {
 /// The `[tune]` part: a grid, run for every arm with seeds of its own.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tune {
+pub(crate) struct Tune {
     /// Each key's candidates; a trial is one of each.
-    pub grid: BTreeMap<String, Vec<toml::Value>>,
+    pub(crate) grid: BTreeMap<String, Vec<toml::Value>>,
     /// The measure to choose by.
-    pub measure: String,
+    pub(crate) measure: String,
     /// Which way is better.
-    pub goal: Goal,
+    pub(crate) goal: Goal,
     /// Where the measure is taken.
-    pub split: Split,
+    pub(crate) split: Split,
     /// The tuning seeds, all below 1000.
-    pub seeds: Vec<u64>,
+    pub(crate) seeds: Vec<u64>,
     /// What was chosen, for each scale and arm.
     #[serde(default)]
-    pub winners: BTreeMap<Scale, BTreeMap<String, toml::Table>>,
+    pub(crate) winners: BTreeMap<Scale, BTreeMap<String, toml::Table>>,
 }
 
 /// Which way a measure is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Goal {
+pub(crate) enum Goal {
     /// Larger is better.
     Higher,
     /// Smaller is better.
@@ -149,7 +149,7 @@ pub enum Goal {
 /// Where a tuning measure is taken: never on the test split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Split {
+pub(crate) enum Split {
     /// A part of the training split that the trial does not train on.
     Validation,
 }
@@ -157,7 +157,7 @@ pub enum Split {
 /// A figure of the report.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Figure {
+pub(crate) enum Figure {
     /// A metric over steps: each arm's median over seeds, with the middle half as a band.
     Curve {
         /// The figure's title.
@@ -198,11 +198,11 @@ pub enum Figure {
 /// Runs that a figure leaves out.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Without {
+pub(crate) struct Without {
     /// The measure to look at.
-    pub measure: String,
+    pub(crate) measure: String,
     /// Runs below this are left out.
-    pub below: f64,
+    pub(crate) below: f64,
 }
 
 /// The keys of a spec that are plain values; the others are taken apart by hand.
@@ -229,7 +229,7 @@ struct Header {
 
 impl Spec {
     /// Reads and checks a spec; `file` is its name in messages.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
         let root = Node::parse(file, text)?;
         let header: Header = config::from_node(&root)?;
         let scales = scales(&root)?;
@@ -254,22 +254,22 @@ impl Spec {
     }
 
     /// The scale, if the experiment has it.
-    pub fn scale(&self, scale: Scale) -> Option<&ScaleSpec> {
-        self.scales
-            .iter()
-            .find(|candidate| candidate.scale == scale)
+    pub(crate) fn scale(&self, scale: Scale) -> Option<&ScaleSpec> {
+        self.scales.iter().find(|candidate| candidate.scale == scale)
     }
 
     /// The criteria that apply at `scale`.
-    pub fn criteria_at(&self, scale: Scale) -> impl Iterator<Item = &Criterion> {
+    pub(crate) fn criteria_at(&self, scale: Scale) -> impl Iterator<Item = &Criterion> {
         self.criteria
             .iter()
-            .filter(move |criterion| criterion.scales.is_empty() || criterion.scales.contains(&scale))
+            .filter(move |criterion| {
+                criterion.scales.is_empty() || criterion.scales.contains(&scale)
+            })
             .map(|criterion| &criterion.criterion)
     }
 
     /// The settings of `arm` at `scale`, before overrides.
-    pub fn resolve(&self, scale: &ScaleSpec, arm: &ArmSpec) -> Node {
+    pub(crate) fn resolve(&self, scale: &ScaleSpec, arm: &ArmSpec) -> Node {
         let mut settings = self.untuned(scale, arm);
         if let Some(winner) = self.winner(scale.scale, &arm.name) {
             settings.merge(&from_toml_table(winner, &self.origin));
@@ -286,7 +286,7 @@ impl Spec {
     }
 
     /// What tuning chose for `arm` at `scale`.
-    pub fn winner(&self, scale: Scale, arm: &str) -> Option<&toml::Table> {
+    pub(crate) fn winner(&self, scale: Scale, arm: &str) -> Option<&toml::Table> {
         self.tune.as_ref()?.winners.get(&scale)?.get(arm)
     }
 
@@ -323,7 +323,7 @@ impl Spec {
 
 impl Tune {
     /// Every combination of the grid, as tables to lay over an arm's settings.
-    pub fn trials(&self) -> Vec<toml::Table> {
+    pub(crate) fn trials(&self) -> Vec<toml::Table> {
         let mut trials = vec![toml::Table::new()];
         for (key, candidates) in &self.grid {
             trials = trials
@@ -345,11 +345,7 @@ impl Tune {
         if self.seeds.is_empty() {
             return wrong("tune.seeds", "give at least one tuning seed".to_owned());
         }
-        if let Some(seed) = self
-            .seeds
-            .iter()
-            .find(|seed| **seed >= FIRST_REPORTING_SEED)
-        {
+        if let Some(seed) = self.seeds.iter().find(|seed| **seed >= FIRST_REPORTING_SEED) {
             return wrong(
                 "tune.seeds",
                 format!(
@@ -357,11 +353,7 @@ impl Tune {
                 ),
             );
         }
-        if let Some((key, _)) = self
-            .grid
-            .iter()
-            .find(|(_, candidates)| candidates.is_empty())
-        {
+        if let Some((key, _)) = self.grid.iter().find(|(_, candidates)| candidates.is_empty()) {
             return wrong("tune.grid", format!("`{key}` has no candidates"));
         }
         let trials = self.trials();
@@ -382,12 +374,7 @@ impl Tune {
                 }
             }
             if let Some(name) = winners.keys().find(|name| !arms.contains(name)) {
-                return Err(ConfigError::unknown_key(
-                    &node.origin,
-                    &path,
-                    name,
-                    arms.to_vec(),
-                ));
+                return Err(ConfigError::unknown_key(&node.origin, &path, name, arms.to_vec()));
             }
         }
         Ok(())
@@ -403,10 +390,7 @@ fn scales(root: &Node) -> Result<Vec<ScaleSpec>, ConfigError> {
         .ok_or_else(|| ConfigError::at(&root.origin, "", "a spec needs at least [scales.quick]"))?;
     let mut scales = Vec::new();
     for (name, content) in node.entries() {
-        let text = Node {
-            value: Value::Text(name.clone()),
-            origin: content.origin.clone(),
-        };
+        let text = Node { value: Value::Text(name.clone()), origin: content.origin.clone() };
         let Key(scale) = config::from_node(&text).map_err(|error| error.under("scales"))?;
         let path = format!("scales.{name}");
         let mut settings = content.clone();
@@ -416,12 +400,7 @@ fn scales(root: &Node) -> Result<Vec<ScaleSpec>, ConfigError> {
             let message = "`seeds` should be at least 1: the number of reporting seeds";
             return Err(ConfigError::at(&content.origin, &path, message));
         }
-        scales.push(ScaleSpec {
-            scale,
-            seeds,
-            not_testable,
-            settings,
-        });
+        scales.push(ScaleSpec { scale, seeds, not_testable, settings });
     }
     scales.sort_by_key(|scale| scale.scale);
     Ok(scales)
@@ -445,29 +424,17 @@ fn criteria(root: &Node) -> Result<Vec<SpecCriterion>, ConfigError> {
 
 fn arms(root: &Node) -> Result<Vec<ArmSpec>, ConfigError> {
     let node = table(root, "arms")?.ok_or_else(|| {
-        ConfigError::at(
-            &root.origin,
-            "",
-            "a spec needs at least one [arms.NAME] table",
-        )
+        ConfigError::at(&root.origin, "", "a spec needs at least one [arms.NAME] table")
     })?;
     let mut arms = Vec::new();
     for (name, content) in node.entries() {
         let path = format!("arms.{name}");
         if !matches!(content.value, Value::Table(_)) {
-            return Err(ConfigError::at(
-                &content.origin,
-                &path,
-                "an arm is a table: [arms.NAME]",
-            ));
+            return Err(ConfigError::at(&content.origin, &path, "an arm is a table: [arms.NAME]"));
         }
         let mut settings = content.clone();
         let title = take(&mut settings, "title", &path)?.unwrap_or_else(|| name.clone());
-        arms.push(ArmSpec {
-            name: name.clone(),
-            title,
-            settings,
-        });
+        arms.push(ArmSpec { name: name.clone(), title, settings });
     }
     Ok(arms)
 }
@@ -491,26 +458,16 @@ fn take<T: serde::de::DeserializeOwned>(
     let Some(value) = node.remove(key) else {
         return Ok(None);
     };
-    config::from_node(&value)
-        .map(Some)
-        .map_err(|error| error.under(&format!("{path}.{key}")))
+    config::from_node(&value).map(Some).map_err(|error| error.under(&format!("{path}.{key}")))
 }
 
 fn empty(root: &Node) -> Node {
-    Node {
-        value: Value::Table(Vec::new()),
-        origin: root.origin.clone(),
-    }
+    Node { value: Value::Table(Vec::new()), origin: root.origin.clone() }
 }
 
 pub(crate) fn from_toml_table(table: &toml::Table, origin: &Origin) -> Node {
-    let entries = table
-        .iter()
-        .map(|(key, value)| (key.clone(), from_toml(value, origin)));
-    Node {
-        value: Value::Table(entries.collect()),
-        origin: origin.clone(),
-    }
+    let entries = table.iter().map(|(key, value)| (key.clone(), from_toml(value, origin)));
+    Node { value: Value::Table(entries.collect()), origin: origin.clone() }
 }
 
 fn from_toml(value: &toml::Value, origin: &Origin) -> Node {
@@ -525,10 +482,7 @@ fn from_toml(value: &toml::Value, origin: &Origin) -> Node {
         }
         toml::Value::Table(table) => return from_toml_table(table, origin),
     };
-    Node {
-        value,
-        origin: origin.clone(),
-    }
+    Node { value, origin: origin.clone() }
 }
 
 #[cfg(test)]
@@ -585,11 +539,7 @@ mod tests {
         let text = SPEC.replace("question =", "qestion =");
         assert!(message(&text).contains("unknown key `qestion`; did you mean `question`?"));
         let text = SPEC.replace("direction = \"lower\"", "directon = \"lower\"");
-        assert!(
-            message(&text).contains("unknown key `directon`"),
-            "{}",
-            message(&text)
-        );
+        assert!(message(&text).contains("unknown key `directon`"), "{}", message(&text));
     }
 
     #[test]

@@ -33,19 +33,19 @@ const UNFINISHED: &str = ".writing-";
 
 /// A folder of runs.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub(crate) struct Store {
     root: PathBuf,
 }
 
 /// One run's folder.
 #[derive(Debug, Clone)]
-pub struct RunDir {
+pub(crate) struct RunDir {
     path: PathBuf,
 }
 
 /// Where a run stands.
 #[derive(Debug)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// Finished, with what it recorded.
     Finished(History),
     /// Not started, or stopped part-way.
@@ -64,23 +64,21 @@ struct Done {
 
 /// How long a stretch of a run took.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Stretch {
+pub(crate) struct Stretch {
     /// Seconds since 1970 at its start.
-    pub started: u64,
+    pub(crate) started: u64,
     /// Its wall-clock length.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// The finished steps at its end.
-    pub steps: u64,
+    pub(crate) steps: u64,
 }
 
 impl Store {
     /// Opens the store at `root`, making it if need be, and makes sure that it can be written.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Path) -> Result<Self> {
         let usable = fs::create_dir_all(root).and_then(|()| tempfile::tempfile_in(root));
         match usable {
-            Ok(_) => Ok(Self {
-                root: root.to_owned(),
-            }),
+            Ok(_) => Ok(Self { root: root.to_owned() }),
             Err(error) => Err(Error::Usage(format!(
                 "the store {} cannot be written ({error}); choose a folder that can, with --store DIR or \
                  TAPER_STORE=DIR. Nothing was lost",
@@ -90,23 +88,21 @@ impl Store {
     }
 
     /// The store's folder.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// The folder of the run with this key.
-    pub fn run(&self, key: &RunKey) -> Result<RunDir> {
+    pub(crate) fn run(&self, key: &RunKey) -> Result<RunDir> {
         let digest = key.digest()?;
         let short = digest.get(..12).unwrap_or(&digest);
         let name = format!("seed-{}-{short}", key.seed);
-        Ok(RunDir {
-            path: self.arm_dir(key).join(name),
-        })
+        Ok(RunDir { path: self.arm_dir(key).join(name) })
     }
 
     /// A finished run of the same key but for older sources, if there is one; of several, the one that
     /// was finished last.
-    pub fn older(&self, key: &RunKey) -> Result<Option<RunDir>> {
+    pub(crate) fn older(&self, key: &RunKey) -> Result<Option<RunDir>> {
         let Ok(entries) = fs::read_dir(self.arm_dir(key)) else {
             return Ok(None);
         };
@@ -115,10 +111,9 @@ impl Store {
             let same = RunDir { path: path.clone() }
                 .key()
                 .is_ok_and(|other| key.differs_in_sources_only(&other));
-            if let (true, Ok(done)) = (
-                same,
-                fs::metadata(path.join(DONE)).and_then(|meta| meta.modified()),
-            ) {
+            if let (true, Ok(done)) =
+                (same, fs::metadata(path.join(DONE)).and_then(|meta| meta.modified()))
+            {
                 found.push((done, path));
             }
         }
@@ -126,14 +121,11 @@ impl Store {
     }
 
     /// Moves a damaged run out of the way and tells where it went.
-    pub fn set_aside(&self, run: &RunDir) -> Result<PathBuf> {
+    pub(crate) fn set_aside(&self, run: &RunDir) -> Result<PathBuf> {
         let aside = self.root.join("set-aside");
         fs::create_dir_all(&aside)
             .map_err(Error::io("make the folder for damaged runs", &aside))?;
-        let name = run
-            .path
-            .strip_prefix(self.root.join("runs"))
-            .unwrap_or(&run.path);
+        let name = run.path.strip_prefix(self.root.join("runs")).unwrap_or(&run.path);
         let flat = name.to_string_lossy().replace(['/', '\\'], "--");
         let target = (1..)
             .map(|count| aside.join(format!("{flat}--{count}")))
@@ -151,13 +143,13 @@ impl Store {
 
 impl RunDir {
     /// Its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Makes the folder and its `run.toml`, and takes the run's lock: held until the value is dropped,
     /// and by the system's doing also when the process is killed.
-    pub fn begin(&self, key: &RunKey) -> Result<File> {
+    pub(crate) fn begin(&self, key: &RunKey) -> Result<File> {
         fs::create_dir_all(&self.path).map_err(Error::io("make the run's folder", &self.path))?;
         let path = self.path.join(LOCK);
         let lock = File::create(&path).map_err(Error::io("make the run's lock", &path))?;
@@ -177,7 +169,7 @@ impl RunDir {
     }
 
     /// The key of the run.
-    pub fn key(&self) -> Result<RunKey> {
+    pub(crate) fn key(&self) -> Result<RunKey> {
         let path = self.path.join(RUN);
         let text = fs::read_to_string(&path).map_err(Error::io("read the run's key", &path))?;
         toml::from_str(&text)
@@ -185,7 +177,7 @@ impl RunDir {
     }
 
     /// Where the run stands, its files checked.
-    pub fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         let Ok(done) = fs::read_to_string(self.path.join(DONE)) else {
             return Standing::Open;
         };
@@ -216,15 +208,13 @@ impl RunDir {
     }
 
     /// The sha256 of the run's metrics, as its `done.toml` has it.
-    pub fn metrics_digest(&self) -> Option<String> {
+    pub(crate) fn metrics_digest(&self) -> Option<String> {
         let done = fs::read_to_string(self.path.join(DONE)).ok()?;
-        toml::from_str(&done)
-            .ok()
-            .map(|done: Done| done.metrics_sha256)
+        toml::from_str(&done).ok().map(|done: Done| done.metrics_sha256)
     }
 
     /// The checkpoint's bytes, if the run was stopped part-way.
-    pub fn checkpoint(&self) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn checkpoint(&self) -> Result<Option<Vec<u8>>> {
         let path = self.path.join(CHECKPOINT);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -234,13 +224,13 @@ impl RunDir {
     }
 
     /// Saves a run part-way. The checkpoint holds the record too, so one file is the whole state.
-    pub fn save(&self, checkpoint: &[u8], times: &[Stretch]) -> Result<()> {
+    pub(crate) fn save(&self, checkpoint: &[u8], times: &[Stretch]) -> Result<()> {
         self.write_times(times)?;
         self.write(CHECKPOINT, checkpoint)
     }
 
     /// Writes the last files of a run, `done.toml` after all others.
-    pub fn finish(&self, metrics: &[u8], steps: u64, times: &[Stretch]) -> Result<()> {
+    pub(crate) fn finish(&self, metrics: &[u8], steps: u64, times: &[Stretch]) -> Result<()> {
         self.write(METRICS, metrics)?;
         self.write_times(times)?;
         let done = Done {
@@ -263,11 +253,9 @@ impl RunDir {
     }
 
     /// The stretches in which the run was made; empty when the file is not there or not readable.
-    pub fn times(&self) -> Vec<Stretch> {
+    pub(crate) fn times(&self) -> Vec<Stretch> {
         let text = fs::read_to_string(self.path.join(TIMES)).unwrap_or_default();
-        text.lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect()
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Removes what a killed process was writing.
@@ -297,7 +285,7 @@ impl RunDir {
 }
 
 /// Writes a file whole or not at all: a temporary file beside it, synced, then renamed.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder)?;

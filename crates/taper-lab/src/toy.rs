@@ -58,10 +58,7 @@ pub(crate) struct Toy;
 
 impl Experiment for Toy {
     type Settings = Settings;
-    const SPEC: SpecText = SpecText {
-        file: "toy/spec.toml",
-        text: SPEC,
-    };
+    const SPEC: SpecText = SpecText { file: "toy/spec.toml", text: SPEC };
 
     fn data(_: &Settings) -> Result<Vec<DataSource>, BoxError> {
         Ok(Vec::new())

@@ -9,14 +9,10 @@ use crate::experiment::Registry;
 
 pub(super) fn list(registry: &Registry, out: &mut dyn Write) -> Result<()> {
     let rows = registry.checked()?.iter().map(|entry| {
-        let scales = entry
-            .spec
-            .scales
-            .iter()
-            .map(|scale| match &scale.not_testable {
-                None => format!("{} ({} seeds)", scale.scale, scale.seeds),
-                Some(_) => format!("{} (not testable yet)", scale.scale),
-            });
+        let scales = entry.spec.scales.iter().map(|scale| match &scale.not_testable {
+            None => format!("{} ({} seeds)", scale.scale, scale.seeds),
+            Some(_) => format!("{} (not testable yet)", scale.scale),
+        });
         vec![
             entry.spec.name.clone(),
             entry.spec.question.clone(),
@@ -24,11 +20,5 @@ pub(super) fn list(registry: &Registry, out: &mut dyn Write) -> Result<()> {
             entry.spec.source.clone(),
         ]
     });
-    say(
-        out,
-        table(
-            &["experiment", "question", "scales", "source"],
-            rows.collect(),
-        ),
-    )
+    say(out, table(&["experiment", "question", "scales", "source"], rows.collect()))
 }

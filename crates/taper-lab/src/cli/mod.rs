@@ -56,9 +56,7 @@ enum Command {
 /// 2 typed or written wrongly, 130 interrupted.
 pub fn main(registry: Registry, build: Build) -> ExitCode {
     let command = Cli::command().name(build.name).version(build.version);
-    let parsed = command
-        .try_get_matches()
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => error.exit(),

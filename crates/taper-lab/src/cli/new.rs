@@ -17,14 +17,8 @@ const FILES: [(&str, &str); 6] = [
     ("build.rs", include_str!("../../skeleton/build.rs.in")),
     ("README.md", include_str!("../../skeleton/README.md.in")),
     ("src/main.rs", include_str!("../../skeleton/src/main.rs.in")),
-    (
-        "src/experiment.rs",
-        include_str!("../../skeleton/src/experiment.rs.in"),
-    ),
-    (
-        "src/spec.toml",
-        include_str!("../../skeleton/src/spec.toml.in"),
-    ),
+    ("src/experiment.rs", include_str!("../../skeleton/src/experiment.rs.in")),
+    ("src/spec.toml", include_str!("../../skeleton/src/spec.toml.in")),
 ];
 
 #[derive(Debug, ClapArgs)]
@@ -53,10 +47,9 @@ pub(super) fn new(args: &Args, out: &mut dyn Write) -> Result<()> {
         None => None,
     };
     let dependency = |krate: &str| match &taper {
-        Some(root) => format!(
-            "{{ path = {:?} }}",
-            root.join("crates").join(krate).display().to_string()
-        ),
+        Some(root) => {
+            format!("{{ path = {:?} }}", root.join("crates").join(krate).display().to_string())
+        }
         None => format!("{:?}", env!("CARGO_PKG_VERSION")),
     };
     for (name, text) in files(&args.name, dependency) {
@@ -90,9 +83,7 @@ pub(crate) fn files(
 
 fn check_name(name: &str) -> Result<()> {
     let good = name.starts_with(|first: char| first.is_ascii_lowercase())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if good {
         return Ok(());
     }

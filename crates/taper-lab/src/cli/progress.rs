@@ -23,10 +23,7 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Self {
-            bar,
-            at: (0..runs).map(|_| AtomicU64::new(0)).collect(),
-        }
+        Self { bar, at: (0..runs).map(|_| AtomicU64::new(0)).collect() }
     }
 
     pub(super) fn observe(&self, event: &Event<'_>) {

@@ -2,15 +2,16 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use clap::Args as ClapArgs;
+use taper_report::Report;
 
 use super::select::{MakeArgs, SelectArgs, StoreArgs, entries, make};
 use super::table::table;
 use super::{Build, say};
-use crate::error::{Error, Result};
-use crate::evaluate::{self, Evaluated, evaluate};
+use crate::error::Result;
+use crate::evaluate::{self, evaluate};
 use crate::experiment::Registry;
 use crate::plan::Selection;
 use crate::present;
@@ -47,15 +48,7 @@ pub(super) fn run(
 ) -> Result<()> {
     let selections = select(registry, &args.names, &args.which)?;
     let store = args.place.open()?;
-    made_and_reported(
-        &store,
-        selections,
-        &args.place,
-        &args.how,
-        &args.names,
-        build,
-        out,
-    )
+    made_and_reported(&store, selections, &args.place, &args.how, &args.names, build, out)
 }
 
 pub(super) fn report(
@@ -66,15 +59,7 @@ pub(super) fn report(
 ) -> Result<()> {
     let selections = select(registry, &args.names, &args.which)?;
     let store = args.place.open()?;
-    reported(
-        &store,
-        selections,
-        &args.place,
-        &args.names,
-        None,
-        build,
-        out,
-    )
+    reported(&store, selections, &args.place, &args.names, None, build, out)
 }
 
 fn select<'a>(
@@ -82,10 +67,7 @@ fn select<'a>(
     names: &[String],
     which: &SelectArgs,
 ) -> Result<Vec<Selection<'a>>> {
-    entries(registry, names)?
-        .into_iter()
-        .map(|entry| which.select(entry))
-        .collect()
+    entries(registry, names)?.into_iter().map(|entry| which.select(entry)).collect()
 }
 
 /// Makes what is missing, then reports.
@@ -125,26 +107,20 @@ fn reported(
         .into_iter()
         .map(|selection| evaluate(store, selection, machinery, place.accept_older_code))
         .collect::<Result<Vec<_>>>()?;
-    let report = present::report(
-        &claims,
-        &present::Circumstances {
-            build,
-            machinery,
-            folder: &folder,
-        },
-    )?;
+    let about = present::Circumstances {
+        build,
+        machinery,
+        command: command_line(),
+        now: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        folder: &folder,
+    };
+    let report = present::report(&claims, &about)?;
     say(out, verdicts(&report))?;
     write_report(&folder, &report)?;
     if let Some(begun) = begun {
-        say(
-            out,
-            format_args!("\n{:.0} s", begun.elapsed().as_secs_f64()),
-        )?;
+        say(out, format_args!("\n{:.0} s", begun.elapsed().as_secs_f64()))?;
     }
-    say(
-        out,
-        format_args!("report: {}", folder.join("index.html").display()),
-    )
+    say(out, format_args!("report: {}", folder.join("index.html").display()))
 }
 
 fn folder(store: &Store, names: &[String], selections: &[Selection<'_>]) -> std::path::PathBuf {
@@ -159,9 +135,47 @@ fn folder(store: &Store, names: &[String], selections: &[Selection<'_>]) -> std:
         _ => report,
     }
 }
-fn verdicts(_: &u8) -> String {
-    String::new()
+
+/// One row a criterion; the claim and its verdict stand at the first.
+fn verdicts(report: &Report) -> comfy_table::Table {
+    let mut rows = Vec::new();
+    for claim in &report.claims {
+        let mut lead = [claim.id.clone(), claim.verdict.label.clone()];
+        if claim.criteria.is_empty() {
+            rows.push([lead.as_slice(), &[claim.notes.join(" ")]].concat());
+        }
+        for criterion in &claim.criteria {
+            let found = [
+                criterion.name.clone(),
+                criterion.verdict.label.clone(),
+                criterion.ours.clone(),
+                criterion.paper.clone().unwrap_or_default(),
+                criterion.seeds.to_string(),
+            ];
+            rows.push([lead.as_slice(), &found].concat());
+            lead = Default::default();
+        }
+    }
+    let header =
+        ["claim", "verdict", "criterion", "its verdict", "ours [interval]", "paper", "seeds"];
+    table(&header, rows)
 }
-fn write_report(_: &std::path::Path, _: &u8) -> Result<()> {
-    Ok(())
+
+fn write_report(folder: &Path, report: &Report) -> Result<()> {
+    let markdown = taper_report::markdown(report)?;
+    for figure in &markdown.figures {
+        write_whole(&folder.join(&figure.name), figure.svg.as_bytes())?;
+    }
+    write_whole(&folder.join("report.md"), markdown.text.as_bytes())?;
+    write_whole(&folder.join("measures.csv"), taper_report::csv(report)?.as_bytes())?;
+    write_whole(&folder.join("tables.tex"), taper_report::latex(report)?.as_bytes())?;
+    write_whole(&folder.join("index.html"), taper_report::html(report)?.as_bytes())
+}
+
+/// The command as it was typed, without the folder of the program.
+fn command_line() -> String {
+    let mut words = std::env::args();
+    let program = words.next().unwrap_or_default();
+    let name = Path::new(&program).file_name().unwrap_or(program.as_ref());
+    std::iter::once(name.to_string_lossy().into_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }

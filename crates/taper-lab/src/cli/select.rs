@@ -19,12 +19,7 @@ use crate::store::Store;
 #[derive(Debug, Args)]
 pub(super) struct StoreArgs {
     /// The folder that keeps the runs and the report.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "TAPER_STORE",
-        default_value = "taper-store"
-    )]
+    #[arg(long, value_name = "DIR", env = "TAPER_STORE", default_value = "taper-store")]
     store: PathBuf,
     /// Take finished runs of older sources where there is none of this version's; the report says so.
     #[arg(long)]
@@ -65,10 +60,7 @@ impl StoreArgs {
     }
 
     pub(super) fn machinery<'a>(&self, build: &'a Build) -> Machinery<'a> {
-        Machinery {
-            sources: build.sources,
-            device: self.device,
-        }
+        Machinery { sources: build.sources, device: self.device }
     }
 }
 
@@ -86,10 +78,7 @@ pub(super) fn entries<'a>(registry: &'a Registry, names: &[String]) -> Result<Ve
     let mut entries: Vec<&Entry> = Vec::new();
     for name in names {
         let entry = registry.find(name)?;
-        if !entries
-            .iter()
-            .any(|other| other.spec.name == entry.spec.name)
-        {
+        if !entries.iter().any(|other| other.spec.name == entry.spec.name) {
             entries.push(entry);
         }
     }

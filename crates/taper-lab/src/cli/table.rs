@@ -7,9 +7,7 @@ pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    let columns = console::Term::stdout()
-        .size_checked()
-        .map_or(120, |(_, columns)| columns);
+    let columns = console::Term::stdout().size_checked().map_or(120, |(_, columns)| columns);
     table.set_width(columns);
     table.set_header(header.to_vec());
     table.add_rows(rows);

@@ -10,6 +10,7 @@ use super::{Build, say};
 use crate::error::{Error, Result};
 use crate::experiment::{Entry, Registry};
 use crate::plan::{Machinery, Run};
+use crate::present::in_line;
 use crate::runner;
 use crate::spec::{ArmSpec, Goal, Role, Scale, ScaleSpec, Tune, from_toml_table};
 use crate::stats;
@@ -43,10 +44,7 @@ pub(super) fn tune(
 ) -> Result<()> {
     let entry = registry.find(&args.name)?;
     let tune = entry.spec.tune.as_ref().ok_or_else(|| {
-        Error::Usage(format!(
-            "{} has no [tune] part in its spec",
-            entry.spec.name
-        ))
+        Error::Usage(format!("{} has no [tune] part in its spec", entry.spec.name))
     })?;
     let scale = entry.spec.scale(args.scale).ok_or_else(|| {
         Error::Usage(format!("{} has no scale `{}`", entry.spec.name, args.scale))
@@ -60,34 +58,22 @@ pub(super) fn tune(
     for arm in &entry.spec.arms {
         let mut best: Option<(f64, &toml::Table)> = None;
         for trial in trials.iter().filter(|trial| trial.arm.name == arm.name) {
-            let score = score(
-                &store,
-                &runs[trial.runs.clone()],
-                tune,
-                args.place.accept_older_code,
-            )?;
-            rows.push(vec![
-                arm.name.clone(),
-                inline(&trial.point),
-                format!("{score:.6}"),
-            ]);
+            let score =
+                score(&store, &runs[trial.runs.clone()], tune, args.place.accept_older_code)?;
+            rows.push(vec![arm.name.clone(), in_line(&trial.point), format!("{score:.6}")]);
             if best.is_none_or(|(least, _)| better(tune.goal, score, least)) {
                 best = Some((score, &trial.point));
             }
         }
         if let Some((_, point)) = best {
-            winners.push(format!("{} = {}", arm.name, inline(point)));
+            winners.push(format!("{} = {{ {} }}", arm.name, in_line(point)));
         }
     }
     let measure = format!("mean {} on the validation split", tune.measure);
     say(out, table(&["arm", "trial", &measure], rows))?;
     say(
         out,
-        format_args!(
-            "\nFor the spec:\n\n[tune.winners.{}]\n{}",
-            args.scale,
-            winners.join("\n")
-        ),
+        format_args!("\nFor the spec:\n\n[tune.winners.{}]\n{}", args.scale, winners.join("\n")),
     )
 }
 
@@ -109,20 +95,9 @@ fn plan<'a>(
             let first = runs.len();
             runs.extend(tune.seeds.iter().map(|seed| {
                 let role = (*seed, Role::Tune);
-                Run::new(
-                    entry,
-                    &arm.name,
-                    role,
-                    settings.clone(),
-                    data.clone(),
-                    machinery,
-                )
+                Run::new(entry, &arm.name, role, settings.clone(), data.clone(), machinery)
             }));
-            trials.push(Trial {
-                arm,
-                point,
-                runs: first..runs.len(),
-            });
+            trials.push(Trial { arm, point, runs: first..runs.len() });
         }
     }
     Ok((trials, runs))
@@ -155,12 +130,4 @@ fn better(goal: Goal, score: f64, least: f64) -> bool {
         Goal::Higher => score > least || least.is_nan(),
         Goal::Lower => score < least || least.is_nan(),
     }
-}
-
-fn inline(table: &toml::Table) -> String {
-    let entries: Vec<String> = table
-        .iter()
-        .map(|(key, value)| format!("{key} = {value}"))
-        .collect();
-    format!("{{ {} }}", entries.join(", "))
 }

@@ -10,7 +10,7 @@ use serde::forward_to_deserialize_any;
 use super::{ConfigError, Node, Problem, Value};
 
 /// Reads a typed value out of `node`.
-pub fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, ConfigError> {
+pub(crate) fn from_node<T: DeserializeOwned>(node: &Node) -> Result<T, ConfigError> {
     T::deserialize(node).map_err(|mut error| {
         error.origin.get_or_insert_with(|| node.origin.clone());
         error
@@ -32,10 +32,7 @@ impl de::Error for ConfigError {
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         let valid = expected.iter().map(|key| (*key).to_owned()).collect();
-        Self::bare(Problem::UnknownKey {
-            key: field.to_owned(),
-            valid,
-        })
+        Self::bare(Problem::UnknownKey { key: field.to_owned(), valid })
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
@@ -50,9 +47,7 @@ impl de::Error for ConfigError {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::bare(Problem::MissingKey {
-            key: field.to_owned(),
-        })
+        Self::bare(Problem::MissingKey { key: field.to_owned() })
     }
 }
 
@@ -77,13 +72,10 @@ impl<'de> de::Deserializer<'de> for &'de Node {
             Value::Integer(number) => visitor.visit_i64(*number),
             Value::Real(number) => visitor.visit_f64(*number),
             Value::Flag(flag) => visitor.visit_bool(*flag),
-            Value::List(items) => visitor.visit_seq(Items {
-                items: items.iter().enumerate(),
-            }),
-            Value::Table(entries) => visitor.visit_map(Entries {
-                entries: entries.iter(),
-                current: None,
-            }),
+            Value::List(items) => visitor.visit_seq(Items { items: items.iter().enumerate() }),
+            Value::Table(entries) => {
+                visitor.visit_map(Entries { entries: entries.iter(), current: None })
+            }
         };
         result.map_err(|error| self.place(error))
     }
@@ -188,9 +180,9 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         seed: V,
     ) -> Result<V::Value, ConfigError> {
         match self.current {
-            Some((key, node)) => seed
-                .deserialize(node)
-                .map_err(|error| error.within(key, &node.origin)),
+            Some((key, node)) => {
+                seed.deserialize(node).map_err(|error| error.within(key, &node.origin))
+            }
             None => Err(de::Error::custom("a value was asked for before its key")),
         }
     }
@@ -218,9 +210,7 @@ impl<'de> VariantAccess<'de> for &'de Node {
     type Error = ConfigError;
 
     fn unit_variant(self) -> Result<(), ConfigError> {
-        Err(de::Error::custom(
-            "this choice takes no settings: write it as a text",
-        ))
+        Err(de::Error::custom("this choice takes no settings: write it as a text"))
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(

@@ -7,8 +7,8 @@
 mod deserialize;
 mod node;
 
-pub use deserialize::from_node;
-pub use node::{Node, Origin, Value};
+pub(crate) use deserialize::from_node;
+pub(crate) use node::{Node, Origin, Value};
 
 /// What is wrong with a configuration, and where.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +28,7 @@ pub(crate) enum Problem {
 
 impl ConfigError {
     /// A problem at a place.
-    pub fn at(origin: &Origin, path: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn at(origin: &Origin, path: &str, message: impl Into<String>) -> Self {
         Self {
             problem: Problem::Other(message.into()),
             path: parts(path),
@@ -37,23 +37,16 @@ impl ConfigError {
     }
 
     /// An unknown key, answered with the nearest valid one.
-    pub fn unknown_key(origin: &Origin, path: &str, key: &str, valid: Vec<String>) -> Self {
+    pub(crate) fn unknown_key(origin: &Origin, path: &str, key: &str, valid: Vec<String>) -> Self {
         Self {
-            problem: Problem::UnknownKey {
-                key: key.to_owned(),
-                valid,
-            },
+            problem: Problem::UnknownKey { key: key.to_owned(), valid },
             path: parts(path),
             origin: Some(origin.clone()),
         }
     }
 
     pub(crate) fn bare(problem: Problem) -> Self {
-        Self {
-            problem,
-            path: Vec::new(),
-            origin: None,
-        }
+        Self { problem, path: Vec::new(), origin: None }
     }
 
     /// Adds an outer path segment, and the place where none is known yet.
@@ -64,7 +57,7 @@ impl ConfigError {
     }
 
     /// Puts `prefix` in front of the path.
-    pub fn under(mut self, prefix: &str) -> Self {
+    pub(crate) fn under(mut self, prefix: &str) -> Self {
         let inner = std::mem::replace(&mut self.path, parts(prefix));
         self.path.extend(inner);
         self
@@ -101,14 +94,11 @@ impl std::fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 fn parts(path: &str) -> Vec<String> {
-    path.split('.')
-        .filter(|part| !part.is_empty())
-        .map(str::to_owned)
-        .collect()
+    path.split('.').filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
 /// The candidate most like `word`, if any is like enough to be worth proposing.
-pub fn nearest<'a>(word: &str, candidates: &'a [String]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: &'a [String]) -> Option<&'a str> {
     candidates
         .iter()
         .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
@@ -232,18 +222,8 @@ mod tests {
             from_node::<Settings>(&node).unwrap_err().to_string(),
             "--set inner.deep=7: unknown key `deep` in `inner`; did you mean `depth`? (valid keys: depth)"
         );
-        assert!(
-            Node::parse_override("steps")
-                .unwrap_err()
-                .to_string()
-                .contains("KEY=VALUE")
-        );
-        assert!(
-            Node::parse_override("a..b=1")
-                .unwrap_err()
-                .to_string()
-                .contains("empty part")
-        );
+        assert!(Node::parse_override("steps").unwrap_err().to_string().contains("KEY=VALUE"));
+        assert!(Node::parse_override("a..b=1").unwrap_err().to_string().contains("empty part"));
     }
 
     #[test]

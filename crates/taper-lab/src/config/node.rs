@@ -9,16 +9,16 @@ use super::ConfigError;
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Node {
+pub(crate) struct Node {
     /// The value.
-    pub value: Value,
+    pub(crate) value: Value,
     /// Where it was written.
-    pub origin: Origin,
+    pub(crate) origin: Origin,
 }
 
 /// The kinds of value that a configuration holds.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub(crate) enum Value {
     /// A string.
     Text(String),
     /// A whole number.
@@ -35,7 +35,7 @@ pub enum Value {
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// A line of a file.
     File {
         /// The file as it is shown.
@@ -58,19 +58,13 @@ impl std::fmt::Display for Origin {
 
 impl Node {
     /// Parses a whole file; `file` is its name in messages.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
-        let reader = Reader {
-            file: file.into(),
-            text,
-        };
+    pub(crate) fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        let reader = Reader { file: file.into(), text };
         match DeTable::parse(text) {
             Ok(table) => reader.table(table.get_ref(), table.span().start),
             Err(error) => {
                 let start = error.span().map_or(0, |span| span.start);
-                let quoted = error
-                    .span()
-                    .and_then(|span| text.get(span))
-                    .unwrap_or_default();
+                let quoted = error.span().and_then(|span| text.get(span)).unwrap_or_default();
                 let message = if error.message().contains("duplicate key") {
                     format!("`{quoted}` is defined twice; keep one of the two, or rename one")
                 } else {
@@ -83,7 +77,7 @@ impl Node {
 
     /// Parses `KEY=VALUE` of a command line into the key's parts and the value. A value that is no
     /// TOML is taken as a text, so that `--set optimizer=adam` needs no quotes.
-    pub fn parse_override(text: &str) -> Result<(Vec<String>, Self), ConfigError> {
+    pub(crate) fn parse_override(text: &str) -> Result<(Vec<String>, Self), ConfigError> {
         let origin = Origin::Override(text.into());
         let wrong = |message: &str| ConfigError::at(&origin, "", message);
         let Some((key, value)) = text.split_once('=') else {
@@ -91,36 +85,23 @@ impl Node {
                 "an override has the form KEY=VALUE, such as lr=0.1 or arms.bn.lr=0.1",
             ));
         };
-        let parts: Vec<String> = key
-            .trim()
-            .split('.')
-            .map(|part| part.trim().to_owned())
-            .collect();
+        let parts: Vec<String> = key.trim().split('.').map(|part| part.trim().to_owned()).collect();
         if parts.iter().any(String::is_empty) {
             return Err(wrong("the key before `=` has an empty part"));
         }
         let value = value.trim();
         let node = match DeValue::parse(value) {
-            Ok(parsed) => Reader {
-                file: "".into(),
-                text: value,
-            }
-            .value(parsed.get_ref(), 0)
-            .map_err(|error| ConfigError {
-                origin: Some(origin.clone()),
-                ..error
-            })?
-            .relocated(&origin),
-            Err(_) => Self {
-                value: Value::Text(value.to_owned()),
-                origin,
-            },
+            Ok(parsed) => Reader { file: "".into(), text: value }
+                .value(parsed.get_ref(), 0)
+                .map_err(|error| ConfigError { origin: Some(origin.clone()), ..error })?
+                .relocated(&origin),
+            Err(_) => Self { value: Value::Text(value.to_owned()), origin },
         };
         Ok((parts, node))
     }
 
     /// The entries of a table; none for any other value.
-    pub fn entries(&self) -> &[(String, Node)] {
+    pub(crate) fn entries(&self) -> &[(String, Node)] {
         match &self.value {
             Value::Table(entries) => entries,
             _ => &[],
@@ -128,15 +109,12 @@ impl Node {
     }
 
     /// The entry called `key`.
-    pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries()
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, node)| node)
+    pub(crate) fn get(&self, key: &str) -> Option<&Node> {
+        self.entries().iter().find(|(name, _)| name == key).map(|(_, node)| node)
     }
 
     /// Takes the entry called `key` out of the table.
-    pub fn remove(&mut self, key: &str) -> Option<Node> {
+    pub(crate) fn remove(&mut self, key: &str) -> Option<Node> {
         let Value::Table(entries) = &mut self.value else {
             return None;
         };
@@ -145,7 +123,7 @@ impl Node {
     }
 
     /// Lays `other` over this table: tables merge key by key, anything else is replaced.
-    pub fn merge(&mut self, other: &Node) {
+    pub(crate) fn merge(&mut self, other: &Node) {
         match (&mut self.value, &other.value) {
             (Value::Table(mine), Value::Table(theirs)) => {
                 for (key, node) in theirs {
@@ -160,7 +138,7 @@ impl Node {
     }
 
     /// `node` below the dotted path `parts`, as a table to merge.
-    pub fn nested(parts: &[String], node: Node) -> Node {
+    pub(crate) fn nested(parts: &[String], node: Node) -> Node {
         parts.iter().rev().fold(node, |inner, part| Node {
             origin: inner.origin.clone(),
             value: Value::Table(vec![(part.clone(), inner)]),
@@ -168,7 +146,7 @@ impl Node {
     }
 
     /// What kind of value this is, for messages.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match &self.value {
             Value::Text(text) => format!("the text {text:?}"),
             Value::Integer(number) => format!("the whole number {number}"),
@@ -206,10 +184,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn origin(&self, offset: usize) -> Origin {
         let before = self.text.get(..offset).unwrap_or(self.text);
-        Origin::File {
-            file: self.file.clone(),
-            line: before.matches('\n').count() + 1,
-        }
+        Origin::File { file: self.file.clone(), line: before.matches('\n').count() + 1 }
     }
 
     fn table(&self, table: &DeTable<'_>, start: usize) -> Result<Node, ConfigError> {
@@ -219,10 +194,7 @@ impl Reader<'_> {
             let node = self.spanned(value, key.span().start)?;
             entries.push((key.get_ref().to_string(), node));
         }
-        Ok(Node {
-            value: Value::Table(entries),
-            origin: self.origin(start),
-        })
+        Ok(Node { value: Value::Table(entries), origin: self.origin(start) })
     }
 
     fn spanned(&self, value: &Spanned<DeValue<'_>>, start: usize) -> Result<Node, ConfigError> {
@@ -254,10 +226,7 @@ impl Reader<'_> {
             ),
             DeValue::Table(table) => return self.table(table, start),
         };
-        Ok(Node {
-            value,
-            origin: self.origin(start),
-        })
+        Ok(Node { value, origin: self.origin(start) })
     }
 
     fn wrong(&self, start: usize, message: &str) -> ConfigError {
