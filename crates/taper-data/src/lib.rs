@@ -1,1 +1,39 @@
 //! Data sets for Taper: the embedded digits, seeded splits and folds, shuffled batches.
+//!
+//! Images stay bytes in one shared [`ImageDataset`]; a split or a fold is a list of indices into it,
+//! and a batch is made into tensors when it is asked for.
+//!
+//! ```
+//! # fn main() -> taper_core::Result<()> {
+//! use candle_core::{DType, Device};
+//! use taper_data::{Batches, BatchesConfig, Pixels, digits, stratified_split};
+//!
+//! let digits = digits()?;
+//! let split = stratified_split(digits.labels(), &digits.indices(), 0.8, &mut taper_core::stream(7, "split"))?;
+//! assert_eq!((split.train.len(), split.test.len()), (1438, 359));
+//!
+//! let config = BatchesConfig { batch_size: 60, ..Default::default() };
+//! let shuffle = taper_core::stream(7, "shuffle");
+//! let mut batches = Batches::new(&digits, &split.train, config, shuffle, &Device::Cpu)?;
+//! let (images, labels) = batches.next_batch()?;
+//! assert_eq!((images.dims(), labels.dims()), (&[60, 64][..], &[60][..]));
+//!
+//! let (images, _) = digits.tensors(&split.test, Pixels::Image, DType::F32, &Device::Cpu)?;
+//! assert_eq!(images.dims(), [359, 1, 8, 8]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod batches;
+mod card;
+mod dataset;
+mod digits;
+mod split;
+#[cfg(feature = "candle-datasets")]
+mod vision;
+
+pub use batches::{Batches, BatchesConfig};
+pub use card::{Card, File, Part, Unpacked};
+pub use dataset::{ImageDataset, Pixels};
+pub use digits::{digits, digits_card};
+pub use split::{Split, k_folds, split, stratified_k_folds, stratified_split};

@@ -1,0 +1,291 @@
+//! Labelled images in memory.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use sha2::{Digest, Sha256};
+use taper_core::{Error, Result};
+
+/// Labelled images of one size, kept as bytes; a clone shares them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageDataset {
+    images: Arc<[u8]>,
+    labels: Arc<[u32]>,
+    shape: [usize; 3],
+    max_value: u8,
+    classes: u32,
+}
+
+/// The shape that images have in a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pixels {
+    /// (N, C·H·W), for a fully connected network.
+    Flat,
+    /// (N, C, H, W), for a convolution.
+    Image,
+}
+
+impl ImageDataset {
+    /// A data set of `images`, one after the other, each of `shape` (channels, height, width) with the
+    /// last dimension running fastest; `max_value` is the byte that becomes 1, and each label is below
+    /// `classes`.
+    pub fn new(
+        images: Vec<u8>,
+        shape: [usize; 3],
+        max_value: u8,
+        labels: Vec<u32>,
+        classes: u32,
+    ) -> Result<Self> {
+        let wrong = |argument: &str, expected: String, received: String| {
+            Err(Error::argument("ImageDataset::new", argument, expected, received))
+        };
+        let Some(pixels) = pixels_of(shape) else {
+            let expected = "three dimensions of at least 1".to_owned();
+            return wrong("shape", expected, format!("{shape:?}"));
+        };
+        if max_value == 0 {
+            return wrong("max_value", "at least 1".to_owned(), "0".to_owned());
+        }
+        if labels.is_empty() {
+            let expected = "at least one image".to_owned();
+            return wrong("labels", expected, "none".to_owned());
+        }
+        if labels.len().checked_mul(pixels) != Some(images.len()) {
+            let expected = format!("{} images of {pixels} bytes", labels.len());
+            return wrong("images", expected, format!("{} bytes", images.len()));
+        }
+        if let Some(at) = images.iter().position(|value| *value > max_value) {
+            let received = format!("{} in image {}", images[at], at / pixels);
+            return wrong("images", format!("at most {max_value}"), received);
+        }
+        if let Some(at) = labels.iter().position(|label| *label >= classes) {
+            let received = format!("{} for image {at}", labels[at]);
+            return wrong("labels", format!("below {classes}"), received);
+        }
+        Ok(Self { images: images.into(), labels: labels.into(), shape, max_value, classes })
+    }
+
+    /// How many images there are: one at least.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// The index of each image, in order.
+    pub fn indices(&self) -> Vec<usize> {
+        (0..self.len()).collect()
+    }
+
+    /// (channels, height, width) of an image.
+    pub fn shape(&self) -> [usize; 3] {
+        self.shape
+    }
+
+    /// The byte that becomes 1 in a tensor.
+    pub fn max_value(&self) -> u8 {
+        self.max_value
+    }
+
+    /// How many classes there are; each label is below.
+    pub fn classes(&self) -> u32 {
+        self.classes
+    }
+
+    /// The bytes of all images.
+    pub fn images(&self) -> &[u8] {
+        &self.images
+    }
+
+    /// The label of each image.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// How many images each class has.
+    pub fn class_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes as usize];
+        for label in self.labels.iter() {
+            counts[*label as usize] += 1;
+        }
+        counts
+    }
+
+    /// The images at `indices`, divided by the greatest value so that they lie in [0, 1], and their
+    /// labels as u32 (N).
+    pub fn tensors(
+        &self,
+        indices: &[usize],
+        pixels: Pixels,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<(Tensor, Tensor)> {
+        let [channels, height, width] = self.shape;
+        let n = indices.len();
+        self.check_indices("ImageDataset::tensors", indices)?;
+        let max_value = self.max_value;
+        let images = match dtype {
+            DType::F64 => self.gather(indices, |value| f64::from(value) / f64::from(max_value)),
+            DType::F32 | DType::F16 | DType::BF16 => {
+                self.gather(indices, |value| f32::from(value) / f32::from(max_value))
+            }
+            other => {
+                let received = other.as_str();
+                return Err(Error::argument(
+                    "ImageDataset::tensors",
+                    "dtype",
+                    "f64, f32, f16 or bf16",
+                    received,
+                ));
+            }
+        }?;
+        let images = match pixels {
+            Pixels::Flat => images.reshape((n, channels * height * width))?,
+            Pixels::Image => images.reshape((n, channels, height, width))?,
+        };
+        let labels: Vec<u32> = indices.iter().map(|index| self.labels[*index]).collect();
+        let labels = Tensor::from_vec(labels, n, device)?;
+        Ok((images.to_dtype(dtype)?.to_device(device)?, labels))
+    }
+
+    fn gather<T: candle_core::WithDType>(
+        &self,
+        indices: &[usize],
+        scaled: impl Fn(u8) -> T,
+    ) -> Result<Tensor> {
+        let table: Vec<T> = (0..=u8::MAX).map(scaled).collect();
+        let pixels: usize = self.shape.iter().product();
+        let mut values = Vec::with_capacity(indices.len() * pixels);
+        for index in indices {
+            let image = &self.images[index * pixels..(index + 1) * pixels];
+            values.extend(image.iter().map(|value| table[usize::from(*value)]));
+        }
+        let n = values.len();
+        Ok(Tensor::from_vec(values, n, &Device::Cpu)?)
+    }
+
+    /// Refuses an empty list and an index that no image has.
+    pub(crate) fn check_indices(&self, operation: &'static str, indices: &[usize]) -> Result<()> {
+        if indices.is_empty() {
+            let expected = "at least one index";
+            return Err(Error::argument(operation, "indices", expected, "none"));
+        }
+        match indices.iter().find(|index| **index >= self.len()) {
+            None => Ok(()),
+            Some(index) => {
+                let expected = format!("below {}, the number of images", self.len());
+                Err(Error::argument(operation, "indices", expected, index))
+            }
+        }
+    }
+
+    /// The SHA-256, in hex, of the decoded content: the same for every container that holds it.
+    ///
+    /// Over the bytes of `taper image dataset 1\n`; the number of images, channels, height, width,
+    /// the greatest value and the number of classes, each as a little-endian u64; every pixel in order;
+    /// every label in order as a little-endian u32.
+    pub fn content_digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(b"taper image dataset 1\n");
+        let [channels, height, width] = self.shape.map(|dim| dim as u64);
+        let max_value = u64::from(self.max_value);
+        let classes = u64::from(self.classes);
+        for number in [self.len() as u64, channels, height, width, max_value, classes] {
+            hasher.update(number.to_le_bytes());
+        }
+        hasher.update(&self.images);
+        for label in self.labels.iter() {
+            hasher.update(label.to_le_bytes());
+        }
+        hex(&hasher.finalize())
+    }
+}
+
+/// How many pixels an image of `shape` has, if that is a number and not 0.
+pub(crate) fn pixels_of(shape: [usize; 3]) -> Option<usize> {
+    let [channels, height, width] = shape;
+    let pixels = channels.checked_mul(height)?.checked_mul(width)?;
+    (pixels > 0).then_some(pixels)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two images of 1x2 pixels up to 4.
+    fn two() -> ImageDataset {
+        ImageDataset::new(vec![0, 1, 2, 4], [1, 1, 2], 4, vec![1, 0], 3).unwrap()
+    }
+
+    #[test]
+    fn tensors_are_scaled_and_shaped() -> Result<()> {
+        let (images, labels) = two().tensors(&[1, 0, 1], Pixels::Flat, DType::F64, &Device::Cpu)?;
+        assert_eq!(images.to_vec2::<f64>()?, [[0.5, 1.0], [0.0, 0.25], [0.5, 1.0]]);
+        assert_eq!(labels.to_vec1::<u32>()?, [0, 1, 0]);
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            let (images, _) = two().tensors(&[0], Pixels::Image, dtype, &Device::Cpu)?;
+            assert_eq!((images.dims(), images.dtype()), (&[1, 1, 1, 2][..], dtype));
+            let values = images.flatten_all()?.to_dtype(DType::F64)?;
+            assert_eq!(values.to_vec1::<f64>()?, [0.0, 0.25]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn counts_classes_without_images_too() {
+        assert_eq!(two().class_counts(), [1, 1, 0]);
+    }
+
+    #[test]
+    fn the_digest_is_over_the_documented_bytes() {
+        let mut bytes = b"taper image dataset 1\n".to_vec();
+        for number in [2u64, 1, 1, 2, 4, 3] {
+            bytes.extend(number.to_le_bytes());
+        }
+        bytes.extend([0, 1, 2, 4]);
+        bytes.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(two().content_digest(), hex(&Sha256::digest(bytes)));
+    }
+
+    #[test]
+    fn refusals_name_what_is_wrong() {
+        let new = |images: &[u8], shape, max_value, labels: &[u32], classes| {
+            ImageDataset::new(images.to_vec(), shape, max_value, labels.to_vec(), classes)
+                .unwrap_err()
+                .to_string()
+        };
+        for (message, expected) in [
+            (
+                new(&[], [1, 0, 2], 4, &[], 1),
+                "ImageDataset::new: shape should be three dimensions of at least 1, got [1, 0, 2]",
+            ),
+            (new(&[], [usize::MAX, 2, 1], 4, &[], 1), "shape should be three dimensions"),
+            (new(&[0], [1, 1, 1], 0, &[0], 1), "max_value should be at least 1, got 0"),
+            (new(&[], [1, 1, 1], 4, &[], 1), "labels should be at least one image"),
+            (
+                new(&[0; 3], [1, 1, 2], 4, &[0; 2], 1),
+                "images should be 2 images of 2 bytes, got 3 bytes",
+            ),
+            (
+                new(&[0, 0, 0, 5], [1, 1, 2], 4, &[0; 2], 1),
+                "images should be at most 4, got 5 in image 1",
+            ),
+            (new(&[0, 0], [1, 1, 1], 4, &[0, 3], 3), "labels should be below 3, got 3 for image 1"),
+        ] {
+            assert!(message.contains(expected), "{message}");
+        }
+        let tensors = |indices: &[usize], dtype| {
+            let tensors = two().tensors(indices, Pixels::Flat, dtype, &Device::Cpu);
+            tensors.unwrap_err().to_string()
+        };
+        assert!(
+            tensors(&[0, 2], DType::F32)
+                .contains("indices should be below 2, the number of images")
+        );
+        assert!(tensors(&[], DType::F32).contains("at least one index"));
+        assert!(tensors(&[0], DType::U8).contains("dtype should be f64, f32, f16 or bf16, got u8"));
+    }
+}
