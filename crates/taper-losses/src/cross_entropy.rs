@@ -151,6 +151,10 @@ fn row_losses(
     class_weights: Option<&Tensor>,
     smoothing: f64,
 ) -> Result<Tensor> {
+    if logits.dim(0)? == 0 {
+        // candle has no maximum of nothing.
+        return Ok(logits.sum(1)?);
+    }
     // The maximum cancels, so it needs no gradient; candle would hand all of it to each of several equal ones.
     let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(1)?)?;
     let log_sum_exp = shifted.exp()?.sum_keepdim(1)?.log()?;

@@ -1,0 +1,355 @@
+use candle_core::{DType, Device, Tensor, Var};
+use proptest::prelude::*;
+use taper_core::Result;
+use taper_core::testing::{assert_close, goldens, gradcheck, gradients_reach};
+use taper_losses::{CrossEntropyOptions, Empty, Reduction, Target, cross_entropy};
+
+use crate::golden;
+
+const CPU: Device = Device::Cpu;
+const REDUCTIONS: [Reduction; 4] =
+    [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::WeightedMean];
+
+fn unreduced() -> CrossEntropyOptions {
+    CrossEntropyOptions { reduction: Reduction::None, ..Default::default() }
+}
+
+fn one_hot(labels: &Tensor, classes: usize) -> Result<Tensor> {
+    let zeros = Tensor::zeros((labels.dim(0)?, classes), DType::F64, &CPU)?;
+    let ones = Tensor::ones((labels.dim(0)?, 1), DType::F64, &CPU)?;
+    Ok(zeros.scatter_add(&labels.unsqueeze(1)?, &ones, 1)?)
+}
+
+#[test]
+fn agrees_with_pytorch() -> Result<()> {
+    for case in goldens(include_str!("../golden/cross_entropy.json"))? {
+        golden::check(&case, "logits", |logits, dtype| {
+            let options = CrossEntropyOptions {
+                reduction: golden::reduction(&case)?,
+                class_axis: case
+                    .has("class_axis")
+                    .then(|| case.u64("class_axis"))
+                    .transpose()?
+                    .map(|axis| axis as usize),
+                class_weights: golden::optional(&case, "class_weights", dtype)?,
+                ignore_index: case
+                    .has("ignore_index")
+                    .then(|| case.f64("ignore_index"))
+                    .transpose()?
+                    .map(|index| index as i64),
+                label_smoothing: case.f64("smoothing")?,
+                sample_weights: golden::optional(&case, "sample_weights", dtype)?,
+                mask: golden::optional(&case, "mask", DType::U8)?,
+                ..Default::default()
+            };
+            if case.bool("soft")? {
+                let target = case.tensor("target", dtype)?;
+                cross_entropy(logits, Target::Probabilities(&target), &options)
+            } else {
+                let target = case.tensor("target", DType::I64)?;
+                cross_entropy(logits, Target::Indices(&target), &options)
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Logits (N, 4) and labels (N).
+fn batches() -> impl Strategy<Value = (Tensor, Tensor)> {
+    prop::collection::vec((prop::array::uniform4(-20.0..20.0), 0u32..4), 1..8).prop_map(|rows| {
+        let (logits, labels): (Vec<_>, Vec<u32>) =
+            rows.into_iter().map(|(row, label)| (row.to_vec(), label)).unzip();
+        (Tensor::new(logits, &CPU).unwrap(), Tensor::new(labels, &CPU).unwrap())
+    })
+}
+
+proptest! {
+    #[test]
+    fn is_not_negative_and_shift_invariant((logits, labels) in batches(), shift in -100.0..100.0) {
+        let losses = cross_entropy(&logits, Target::Indices(&labels), &unreduced()).unwrap();
+        prop_assert!(losses.to_vec1::<f64>().unwrap().iter().all(|loss| *loss >= 0.0));
+        let shifted = cross_entropy(&logits.affine(1.0, shift).unwrap(), Target::Indices(&labels), &unreduced());
+        assert_close(&shifted.unwrap(), &losses, 1e-11);
+    }
+
+    #[test]
+    fn is_zero_where_the_target_has_all_the_probability((logits, labels) in batches()) {
+        let certain = (logits + (one_hot(&labels, 4).unwrap() * 1e3).unwrap()).unwrap();
+        let loss = cross_entropy(&certain, Target::Indices(&labels), &CrossEntropyOptions::default());
+        prop_assert_eq!(loss.unwrap().to_scalar::<f64>().unwrap(), 0.0);
+    }
+
+    #[test]
+    fn renaming_the_classes_changes_nothing((logits, labels) in batches()) {
+        let order = Tensor::new(&[2u32, 0, 3, 1], &CPU).unwrap();
+        let renamed = Tensor::new(&[1u32, 3, 0, 2], &CPU).unwrap().index_select(&labels, 0).unwrap();
+        let reordered = logits.index_select(&order, 1).unwrap();
+        let losses = cross_entropy(&logits, Target::Indices(&labels), &unreduced()).unwrap();
+        let same = cross_entropy(&reordered, Target::Indices(&renamed), &unreduced()).unwrap();
+        assert_close(&same, &losses, 1e-12);
+    }
+
+    #[test]
+    fn indices_are_one_hot_probabilities(
+        (logits, labels) in batches(),
+        weights in prop::array::uniform4(0.1..3.0),
+        label_smoothing in 0.0..1.0,
+    ) {
+        let probabilities = one_hot(&labels, 4).unwrap();
+        for reduction in REDUCTIONS {
+            let options = CrossEntropyOptions {
+                reduction,
+                class_weights: Some(Tensor::new(&weights, &CPU).unwrap()),
+                label_smoothing,
+                ..Default::default()
+            };
+            let hard = cross_entropy(&logits, Target::Indices(&labels), &options).unwrap();
+            let soft = cross_entropy(&logits, Target::Probabilities(&probabilities), &options).unwrap();
+            assert_close(&soft, &hard, 1e-12);
+        }
+    }
+
+    #[test]
+    fn the_gradient_is_p_minus_y((logits, labels) in batches()) {
+        let logits = Var::from_tensor(&logits).unwrap();
+        let options = CrossEntropyOptions { reduction: Reduction::Sum, ..Default::default() };
+        let loss = cross_entropy(&logits, Target::Indices(&labels), &options).unwrap();
+        let gradient = loss.backward().unwrap().remove(&logits).unwrap();
+        let exponentials = logits.exp().unwrap();
+        let p = exponentials.broadcast_div(&exponentials.sum_keepdim(1).unwrap()).unwrap();
+        assert_close(&gradient, &(p - one_hot(&labels, 4).unwrap()).unwrap(), 1e-12);
+    }
+
+    #[test]
+    fn the_class_axis_may_be_any(values in prop::collection::vec(-5.0..5.0, 24), axis in 0usize..3) {
+        let last = Tensor::from_vec(values, (2, 3, 4), &CPU).unwrap();
+        let labels = Tensor::new(&[[0u8, 3, 1], [2, 2, 0]], &CPU).unwrap();
+        let moved = match axis {
+            0 => last.permute((2, 0, 1)),
+            1 => last.permute((0, 2, 1)),
+            _ => Ok(last.clone()),
+        };
+        let at = |class_axis| CrossEntropyOptions { class_axis: Some(class_axis), ..unreduced() };
+        let expected = cross_entropy(&last, Target::Indices(&labels), &at(2)).unwrap();
+        let losses = cross_entropy(&moved.unwrap(), Target::Indices(&labels), &at(axis)).unwrap();
+        assert_close(&losses, &expected, 1e-15);
+    }
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() -> Result<()> {
+    // A tie for the maximum in the first row.
+    let logits = Tensor::new(&[[1.5, 1.5, -0.3], [0.2, -1.0, 0.4], [2.0, 0.0, 1.0]], &CPU)?;
+    let labels = Tensor::new(&[0i64, 2, -1], &CPU)?;
+    let probabilities = Tensor::new(&[[0.2, 0.5, 0.3], [1.0, 0.0, 0.0], [0.0, 0.4, 0.6]], &CPU)?;
+    for reduction in REDUCTIONS {
+        let options = CrossEntropyOptions {
+            reduction,
+            class_weights: Some(Tensor::new(&[1.0, 0.5, 2.0], &CPU)?),
+            label_smoothing: 0.1,
+            sample_weights: Some(Tensor::new(&[0.5, 1.5, 1.0], &CPU)?),
+            ..Default::default()
+        };
+        let hard = CrossEntropyOptions { ignore_index: Some(-1), ..options.clone() };
+        let check = |target, options: &CrossEntropyOptions| {
+            gradcheck(
+                |x| cross_entropy(&x[0], target, options),
+                std::slice::from_ref(&logits),
+                1e-6,
+            )
+        };
+        check(Target::Indices(&labels), &hard)?;
+        check(
+            Target::Indices(&labels),
+            &CrossEntropyOptions { label_smoothing: 0.0, ..hard.clone() },
+        )?;
+        check(Target::Probabilities(&probabilities), &options)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn only_the_logits_have_a_gradient() -> Result<()> {
+    let named = |name: &str, values: &[[f64; 2]; 2]| -> Result<(String, Var)> {
+        Ok((name.to_owned(), Var::new(values, &CPU)?))
+    };
+    let variables = [
+        named("logits", &[[1.0, 2.0], [0.0, 1.0]])?,
+        named("target", &[[0.5, 0.5], [0.1, 0.9]])?,
+        ("class_weights".to_owned(), Var::new(&[1.0, 3.0], &CPU)?),
+    ];
+    let [logits, target, weights] = [0, 1, 2].map(|at| variables[at].1.as_tensor());
+    let options =
+        CrossEntropyOptions { class_weights: Some(weights.clone()), ..Default::default() };
+    let loss = cross_entropy(logits, Target::Probabilities(target), &options)?;
+    gradients_reach(&loss, &variables, &["target", "class_weights"])
+}
+
+#[test]
+fn is_finite_at_extreme_logits() -> Result<()> {
+    for dtype in [DType::F64, DType::F32, DType::BF16, DType::F16] {
+        let logits =
+            Tensor::new(&[[1e4f32, -1e4, 0.0], [1e4, 1e4, -1e4]], &CPU)?.to_dtype(dtype)?;
+        let far = (logits.to_dtype(DType::F64)?.get(0)?.get(0)? * 2.0)?.to_scalar::<f64>()?;
+        let logits = Var::from_tensor(&logits)?;
+        let labels = Tensor::new(&[1u32, 0], &CPU)?;
+        let losses = cross_entropy(&logits, Target::Indices(&labels), &unreduced())?;
+        let expected = Tensor::new(&[far, 2f64.ln()], &CPU)?;
+        assert_close(&losses.to_dtype(DType::F64)?, &expected, 1e-6);
+        let gradient = losses.sum_all()?.backward()?.remove(&logits).expect("a gradient");
+        let expected = Tensor::new(&[[1.0, -1.0, 0.0], [-0.5, 0.5, 0.0]], &CPU)?;
+        assert_eq!(gradient.dtype(), dtype);
+        assert_close(&gradient.to_dtype(DType::F64)?, &expected, 1e-6);
+    }
+    Ok(())
+}
+
+#[test]
+fn classes_masked_by_infinity_have_no_part() -> Result<()> {
+    let logits = Var::new(&[[0.0, f64::NEG_INFINITY, 0.0]], &CPU)?;
+    let labels = Tensor::new(&[2u32], &CPU)?;
+    let target = Tensor::new(&[[0.0, 0.0, 1.0]], &CPU)?;
+    for target in [Target::Indices(&labels), Target::Probabilities(&target)] {
+        let loss = cross_entropy(&logits, target, &CrossEntropyOptions::default())?;
+        assert!((loss.to_scalar::<f64>()? - 2f64.ln()).abs() < 1e-15);
+        let gradient = loss.backward()?.remove(&logits).expect("a gradient");
+        assert_eq!(gradient.to_vec2::<f64>()?, [[0.5, 0.0, -0.5]]);
+    }
+    let labels = Tensor::new(&[1u32], &CPU)?;
+    let loss = cross_entropy(&logits, Target::Indices(&labels), &CrossEntropyOptions::default())?;
+    assert_eq!(loss.to_scalar::<f64>()?, f64::INFINITY);
+    Ok(())
+}
+
+#[test]
+fn what_is_left_out_may_be_nan() -> Result<()> {
+    let logits = Var::new(&[[0.0, 0.0], [f64::NAN, f64::INFINITY]], &CPU)?;
+    let labels = Tensor::new(&[1i64, 7], &CPU)?;
+    let target = Tensor::new(&[[0.0, 1.0], [f64::NAN, 0.0]], &CPU)?;
+    let mask = Some(Tensor::new(&[1u8, 0], &CPU)?);
+    let ignoring = CrossEntropyOptions { ignore_index: Some(7), ..Default::default() };
+    let masking = CrossEntropyOptions { mask, ..Default::default() };
+    for (target, options) in
+        [(Target::Indices(&labels), ignoring), (Target::Probabilities(&target), masking)]
+    {
+        let loss = cross_entropy(&logits, target, &options)?;
+        assert!((loss.to_scalar::<f64>()? - 2f64.ln()).abs() < 1e-15);
+        let gradient = loss.backward()?.remove(&logits).expect("a gradient");
+        assert_eq!(gradient.to_vec2::<f64>()?, [[0.5, -0.5], [0.0, 0.0]]);
+    }
+    Ok(())
+}
+
+#[test]
+fn labels_may_have_any_integer_dtype() -> Result<()> {
+    let logits = Tensor::new(&[[0.3, 1.0, -2.0], [0.0, 0.5, 0.1]], &CPU)?;
+    let labels = Tensor::new(&[2u32, 1], &CPU)?;
+    let options = CrossEntropyOptions::default();
+    let expected = cross_entropy(&logits, Target::Indices(&labels), &options)?;
+    for dtype in [DType::U8, DType::I16, DType::I32, DType::I64] {
+        let loss = cross_entropy(&logits, Target::Indices(&labels.to_dtype(dtype)?), &options)?;
+        assert_close(&loss, &expected, 0.0);
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_left_is_what_the_policy_says() -> Result<()> {
+    let logits = Tensor::zeros((1, 2), DType::F64, &CPU)?;
+    let label = Tensor::new(&[-100i64], &CPU)?;
+    let zero = Tensor::new(&[0i64], &CPU)?;
+    let none = (Tensor::zeros((0, 2), DType::F64, &CPU)?, Tensor::zeros(0, DType::I64, &CPU)?);
+    let ignoring = CrossEntropyOptions { ignore_index: Some(-100), ..Default::default() };
+    let weightless = CrossEntropyOptions {
+        class_weights: Some(Tensor::new(&[0.0, 1.0], &CPU)?),
+        ..Default::default()
+    };
+    let cases = [
+        (&logits, &label, ignoring.clone(), "target"),
+        (&logits, &zero, weightless, "class_weights"),
+        (&none.0, &none.1, ignoring, "logits"),
+    ];
+    for (logits, labels, options, argument) in cases {
+        let value = |empty, reduction| {
+            let options = CrossEntropyOptions { empty, reduction, ..options.clone() };
+            cross_entropy(logits, Target::Indices(labels), &options)
+        };
+        let mean = Reduction::WeightedMean;
+        assert_eq!(value(Empty::Zero, mean)?.to_scalar::<f64>()?, 0.0);
+        assert!(value(Empty::Nan, mean)?.to_scalar::<f64>()?.is_nan());
+        let message = value(Empty::Error, mean).unwrap_err().to_string();
+        let expected = format!("cross_entropy: {argument} should be such that");
+        assert!(message.starts_with(&expected), "{message}");
+        assert_eq!(value(Empty::Error, Reduction::Sum)?.to_scalar::<f64>()?, 0.0);
+        assert_eq!(value(Empty::Error, Reduction::None)?.dims(), labels.dims());
+    }
+    Ok(())
+}
+
+#[test]
+fn errors_name_the_argument() -> Result<()> {
+    let logits = Tensor::zeros((2, 3), DType::F32, &CPU)?;
+    let labels = Tensor::new(&[0u32, 2], &CPU)?;
+    let soft = Tensor::zeros((2, 3), DType::F32, &CPU)?;
+    let plain = CrossEntropyOptions::default();
+    let message = |logits: &Tensor, target: Target, options: &CrossEntropyOptions| {
+        let message = cross_entropy(logits, target, options).unwrap_err().to_string();
+        message.strip_prefix("cross_entropy: ").expect("the operation").to_owned()
+    };
+    let of_logits = |logits: &Tensor| message(logits, Target::Indices(&labels), &plain);
+    assert_eq!(
+        of_logits(&logits.to_dtype(DType::U8)?),
+        "logits should be f64, f32, bf16 or f16, got U8"
+    );
+    assert_eq!(
+        of_logits(&Tensor::zeros((), DType::F32, &CPU)?),
+        "class_axis should be below 0, got 1 for logits of shape []"
+    );
+    assert_eq!(
+        of_logits(&Tensor::zeros((2, 0), DType::F32, &CPU)?),
+        "logits should be of at least one class along axis 1, got [2, 0]"
+    );
+    let of_labels = |labels: Tensor| message(&logits, Target::Indices(&labels), &plain);
+    assert_eq!(
+        of_labels(Tensor::new(&[0i64, 3], &CPU)?),
+        "target[1] should be a class below 3 (`ignore_index` leaves a label out), got 3"
+    );
+    assert_eq!(of_labels(Tensor::new(&[0i64], &CPU)?), "target should be of shape [2], got [1]");
+    assert_eq!(
+        of_labels(Tensor::new(&[0f32, 1.0], &CPU)?),
+        "target should be of an integer dtype (soft targets are Target::Probabilities), got F32"
+    );
+    let of_soft = |target: &Tensor| message(&logits, Target::Probabilities(target), &plain);
+    assert_eq!(of_soft(&soft.t()?), "target should be of shape [2, 3], got [3, 2]");
+    assert_eq!(of_soft(&soft.to_dtype(DType::F64)?), "target should be F32, as logits, got F64");
+    let of_options = |options| message(&logits, Target::Indices(&labels), &options);
+    let ignoring = CrossEntropyOptions { ignore_index: Some(9), ..Default::default() };
+    assert_eq!(
+        message(&logits, Target::Indices(&Tensor::new(&[-1i64, 9], &CPU)?), &ignoring),
+        "target[0] should be a class below 3, or 9 to be ignored, got -1"
+    );
+    assert_eq!(
+        message(&logits, Target::Probabilities(&soft), &ignoring),
+        "ignore_index should be none with Target::Probabilities (use a mask), got 9"
+    );
+    let weights = |weights: &[f32]| CrossEntropyOptions {
+        class_weights: Some(Tensor::new(weights, &CPU).unwrap()),
+        ..Default::default()
+    };
+    assert_eq!(of_options(weights(&[1.0])), "class_weights should be of shape [3], got [1]");
+    assert_eq!(
+        of_options(weights(&[1.0, 0.0, f32::INFINITY])),
+        "class_weights[2] should be finite and not negative, got inf"
+    );
+    let smoothing = |label_smoothing| CrossEntropyOptions { label_smoothing, ..Default::default() };
+    assert_eq!(of_options(smoothing(1.5)), "label_smoothing should be from 0 to 1, got 1.5");
+    assert_eq!(of_options(smoothing(f64::NAN)), "label_smoothing should be from 0 to 1, got NaN");
+    let axis = CrossEntropyOptions { class_axis: Some(2), ..Default::default() };
+    assert_eq!(of_options(axis), "class_axis should be below 2, got 2 for logits of shape [2, 3]");
+    let mask = Some(Tensor::new(&[[1u8, 1, 1], [1, 1, 1]], &CPU)?);
+    assert_eq!(
+        of_options(CrossEntropyOptions { mask, ..Default::default() }),
+        "mask should be of the leading part of the losses' shape [2], got [2, 3]"
+    );
+    Ok(())
+}
