@@ -7,6 +7,7 @@ them all. Numbers are written with as many digits as identify them; infinities a
 
 import json
 import math
+import os
 import pathlib
 import platform
 from importlib.metadata import version
@@ -23,12 +24,20 @@ def tensor(values):
 
 
 def write(script, cases):
-    """Writes `cases`, a list of dictionaries, beside `script` under its stem."""
+    """Writes `cases`, a list of dictionaries, beside `script` under its stem.
+
+    Where TAPER_GOLDEN_OUT names a folder it writes to `<crate>/<stem>.json` in there, for comparison.
+    """
     made_by = {"python": platform.python_version()}
     made_by |= {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")}
     lines = ",\n".join("    " + json.dumps(_plain(case), allow_nan=False) for case in cases)
     text = '{\n  "made_by": ' + json.dumps(made_by) + ',\n  "cases": [\n' + lines + "\n  ]\n}\n"
-    path = pathlib.Path(script).with_suffix(".json")
+    path = pathlib.Path(script).resolve().with_suffix(".json")
+    if "TAPER_GOLDEN_OUT" in os.environ:
+        # crates/<crate>/tests/golden/<stem>.json
+        crate = path.parents[2].name
+        path = pathlib.Path(os.environ["TAPER_GOLDEN_OUT"], crate, path.name)
+        path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     print(f"{path.name}: {len(cases)} cases")
 

@@ -1,3 +1,49 @@
-//! `cargo xtask`.
+//! `cargo xtask`: builds and drives `taper`, and checks the project.
 
-fn main() {}
+mod bench;
+mod ci;
+mod flags;
+mod goldens;
+mod process;
+mod taper;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use flags::{Xtask, XtaskCmd};
+use xtask::catalogue;
+
+fn main() -> Result<()> {
+    let root = &process::root();
+    match Xtask::of_process().subcommand {
+        XtaskCmd::List(list) => taper::hand_over(root, "list", &list.arguments),
+        XtaskCmd::Run(run) => taper::hand_over(root, "run", &run.arguments),
+        XtaskCmd::Reproduce(reproduce) => taper::hand_over(root, "reproduce", &reproduce.arguments),
+        XtaskCmd::Report(report) => taper::hand_over(root, "report", &report.arguments),
+        XtaskCmd::Tune(tune) => taper::hand_over(root, "tune", &tune.arguments),
+        XtaskCmd::New(new) => taper::hand_over(root, "new", &new.arguments),
+        XtaskCmd::Ci(_) => ci::ci(root),
+        XtaskCmd::Goldens(goldens) => goldens::goldens(root, &goldens.crates, goldens.check),
+        XtaskCmd::Bench(bench) => bench::bench(root, &bench.arguments),
+        XtaskCmd::Catalogue(flags) => write_catalogue(root, flags.check),
+    }
+}
+
+/// Writes docs/catalogue.md, or checks that it is what would be written.
+fn write_catalogue(root: &Path, check: bool) -> Result<()> {
+    let text = catalogue::text(root)?;
+    let path = root.join(catalogue::PATH);
+    if !check {
+        return fs::write(&path, text).with_context(|| format!("writing {}", path.display()));
+    }
+    // No file is as stale as an old one.
+    let there = fs::read_to_string(&path).unwrap_or_default();
+    match catalogue::first_difference(&there, &text) {
+        None => Ok(()),
+        Some(difference) => bail!(
+            "{} is stale; `cargo xtask catalogue` writes it anew\n{difference}",
+            catalogue::PATH
+        ),
+    }
+}

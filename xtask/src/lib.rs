@@ -1,0 +1,6 @@
+//! The checks behind `cargo xtask`: what the tests in `tests/tidy` hold the repository to, and the
+//! catalogue that is made from the units' cards. No tensors here: this is built before all else.
+
+pub mod cards;
+pub mod catalogue;
+pub mod tidy;

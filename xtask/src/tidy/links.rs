@@ -1,0 +1,37 @@
+//! Links between the files of the repository lead somewhere.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::{Problem, tree};
+
+/// Checks the links of every Markdown file to other files. Links to the web are not followed, and
+/// anchors are not looked up.
+pub fn check(root: &Path) -> Result<Vec<Problem>> {
+    let mut problems = Vec::new();
+    for (path, text) in tree::texts(root, Path::new(""), "md")? {
+        let folder = root.join(&path).with_file_name("");
+        let mut code = false;
+        for (number, line) in (1..).zip(text.lines()) {
+            code ^= line.trim_start().starts_with("```");
+            if code {
+                continue;
+            }
+            for target in targets(line).filter(|target| !folder.join(target).exists()) {
+                let message = format!("the link to {target:?} leads nowhere");
+                problems.push(Problem::new(&path, number, message));
+            }
+        }
+    }
+    Ok(problems)
+}
+
+/// The files that a line's links `](file#anchor)` name. A template's placeholder `{{...}}` is none.
+fn targets(line: &str) -> impl Iterator<Item = &str> {
+    let targets = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next());
+    targets.filter(|target| {
+        let elsewhere = ["://", "mailto:", "{{"].iter().any(|it| target.contains(it));
+        !target.is_empty() && !elsewhere
+    })
+}
