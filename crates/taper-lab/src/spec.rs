@@ -154,6 +154,14 @@ pub(crate) enum Split {
     Validation,
 }
 
+impl std::fmt::Display for Split {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Validation => f.write_str("validation"),
+        }
+    }
+}
+
 /// A figure of the report.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]

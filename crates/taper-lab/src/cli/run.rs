@@ -136,29 +136,23 @@ fn folder(store: &Store, names: &[String], selections: &[Selection<'_>]) -> std:
     }
 }
 
-/// One row a criterion; the claim and its verdict stand at the first.
+/// A row a claim, and below it one for each of its criteria.
 fn verdicts(report: &Report) -> comfy_table::Table {
     let mut rows = Vec::new();
     for claim in &report.claims {
-        let mut lead = [claim.id.clone(), claim.verdict.label.clone()];
-        if claim.criteria.is_empty() {
-            rows.push([lead.as_slice(), &[claim.notes.join(" ")]].concat());
-        }
+        let notes = claim.notes.join(" ");
+        rows.push([claim.id.as_str(), &claim.verdict.label, &notes, "", ""].map(str::to_owned).to_vec());
         for criterion in &claim.criteria {
-            let found = [
-                criterion.name.clone(),
+            rows.push(vec![
+                format!("  {}", criterion.name),
                 criterion.verdict.label.clone(),
                 criterion.ours.clone(),
                 criterion.paper.clone().unwrap_or_default(),
                 criterion.seeds.to_string(),
-            ];
-            rows.push([lead.as_slice(), &found].concat());
-            lead = Default::default();
+            ]);
         }
     }
-    let header =
-        ["claim", "verdict", "criterion", "its verdict", "ours [interval]", "paper", "seeds"];
-    table(&header, rows)
+    table(&["claim", "verdict", "ours [interval]", "paper", "seeds"], rows)
 }
 
 fn write_report(folder: &Path, report: &Report) -> Result<()> {

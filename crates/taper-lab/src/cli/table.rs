@@ -1,11 +1,13 @@
 //! Tables on a terminal.
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
 /// A table that fits the terminal; in a pipe, 120 columns.
 pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    // As in a paper: a line above, below the header and below, none between rows.
+    let line = LineStyle::none().fill('─').junction('─');
+    table.load_style(TableStyle::new().top_border(line).header_separator(line).bottom_border(line));
     table.set_content_arrangement(ContentArrangement::Dynamic);
     let columns = console::Term::stdout().size_checked().map_or(120, |(_, columns)| columns);
     table.set_width(columns);

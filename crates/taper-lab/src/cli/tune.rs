@@ -69,7 +69,7 @@ pub(super) fn tune(
             winners.push(format!("{} = {{ {} }}", arm.name, in_line(point)));
         }
     }
-    let measure = format!("mean {} on the validation split", tune.measure);
+    let measure = format!("mean {} on the {} split", tune.measure, tune.split);
     say(out, table(&["arm", "trial", &measure], rows))?;
     say(
         out,

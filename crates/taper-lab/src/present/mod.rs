@@ -79,7 +79,7 @@ fn present(
     let spec = &claim.selection.entry.spec;
     let scale = claim.selection.scale.scale;
     report::Claim {
-        id: format!("{}-{scale}", spec.name),
+        id: spec.name.clone(),
         question: spec.question.clone(),
         claim: spec.claim.clone(),
         source: spec.source.clone(),
@@ -261,7 +261,7 @@ fn tuning(claim: &Evaluated<'_>) -> Option<report::Tuning> {
         Goal::Lower => "lower",
     };
     Some(report::Tuning {
-        metric: format!("{} on the validation split, {better} is better", tune.measure),
+        metric: format!("{} on the {} split, {better} is better", tune.measure, tune.split),
         grid: tune
             .grid
             .iter()

@@ -1,0 +1,148 @@
+//! Does batch normalization make a sigmoid network converge in fewer steps?
+
+mod drift;
+mod network;
+
+use std::ops::ControlFlow;
+
+use candle_core::DType;
+use serde::{Deserialize, Serialize};
+use taper_core::optim::{Optimizer, Sgd, SgdConfig};
+use taper_core::{Parameters, Snapshot, Stateful};
+use taper_data::Batches;
+use taper_lab::{Arm, BoxError, Context, DataSource, Experiment, Record, SpecText};
+use taper_losses::{CrossEntropyOptions, Target, cross_entropy};
+
+use crate::data::{DataName, Split};
+use drift::Drift;
+use network::Network;
+
+pub(crate) struct BnConvergesFaster;
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    data: DataName,
+    train_fraction: f64,
+    norm: Norm,
+    hidden: Vec<usize>,
+    batch_size: usize,
+    init_std: f64,
+    learning_rate: f64,
+    steps: u64,
+    evaluate_every: u64,
+    target_accuracy: f64,
+}
+
+/// What stands between a hidden layer's product and its sigmoid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Norm {
+    None,
+    Batch,
+}
+
+impl Experiment for BnConvergesFaster {
+    type Settings = Settings;
+    const SPEC: SpecText =
+        SpecText { file: "bn_converges_faster/spec.toml", text: include_str!("spec.toml") };
+
+    fn data(settings: &Settings) -> Result<Vec<DataSource>, BoxError> {
+        Ok(vec![settings.data.source()?])
+    }
+
+    fn arm(settings: Settings, context: &Context) -> Result<Box<dyn Arm>, BoxError> {
+        Ok(Box::new(Training::new(settings, context)?))
+    }
+}
+
+/// One network in training.
+struct Training {
+    parameters: Parameters,
+    network: Network,
+    optimizer: Sgd,
+    batches: Batches,
+    split: Split,
+    drift: Drift,
+    reached: Option<u64>,
+    accuracy: f64,
+    settings: Settings,
+}
+
+impl Training {
+    fn new(settings: Settings, context: &Context) -> Result<Self, BoxError> {
+        let split = settings.data.split(settings.train_fraction, context)?;
+        let parameters = Parameters::new(&taper_core::stream(context.seed, "init"));
+        let network = Network::new(&settings, split.features(), split.classes(), &parameters, context)?;
+        let config = SgdConfig { learning_rate: settings.learning_rate, ..Default::default() };
+        let optimizer = Sgd::new(parameters.trainable(), config)?;
+        let batches = split.train_batches(settings.batch_size, context.seed)?;
+        let drift = Drift::default();
+        Ok(Self { parameters, network, optimizer, batches, split, drift, reached: None, accuracy: 0.0, settings })
+    }
+
+    /// Accuracy and the last hidden layer's inputs on the held-out images.
+    fn evaluate(&mut self, record: &mut Record) -> Result<(), BoxError> {
+        let (images, labels) = &self.split.held_out;
+        let output = self.network.forward(images, false)?;
+        let hits = output.logits.argmax(1)?.eq(labels)?.to_dtype(DType::F64)?;
+        self.accuracy = hits.mean_all()?.to_scalar()?;
+        record.metric("accuracy", self.accuracy);
+        if self.reached.is_none() && self.accuracy >= self.settings.target_accuracy {
+            self.reached = Some(record.step());
+        }
+        let [low, middle, high] = self.drift.observe(&output.last_hidden_input)?;
+        record.metric("p15", low);
+        record.metric("p50", middle);
+        record.metric("p85", high);
+        Ok(())
+    }
+}
+
+impl Arm for Training {
+    fn steps(&self) -> u64 {
+        self.settings.steps
+    }
+
+    fn step(&mut self, record: &mut Record) -> Result<ControlFlow<()>, BoxError> {
+        if record.step() % self.settings.evaluate_every == 0 {
+            self.evaluate(record)?;
+        }
+        let (images, labels) = self.batches.next_batch()?;
+        let logits = self.network.forward(&images, true)?.logits;
+        let loss = cross_entropy(&logits, Target::Indices(&labels), &CrossEntropyOptions::default())?;
+        self.optimizer.step(&loss.backward()?)?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn measure(&mut self, record: &mut Record) -> Result<(), BoxError> {
+        self.evaluate(record)?;
+        match self.reached {
+            Some(step) => record.measure("steps_to_target", step as f64),
+            None => record.censored("steps_to_target", self.settings.steps as f64),
+        }
+        record.measure("final_accuracy", self.accuracy);
+        record.measure("median_drift", self.drift.relative()?);
+        Ok(())
+    }
+}
+
+impl Stateful for Training {
+    fn save(&self, snapshot: &mut Snapshot) -> taper_core::Result<()> {
+        snapshot.put("parameters", &self.parameters)?;
+        snapshot.put("optimizer", &self.optimizer)?;
+        snapshot.put("batches", &self.batches)?;
+        snapshot.put("drift", &self.drift)?;
+        snapshot.put_u64("reached", self.reached.map_or(u64::MAX, |step| step));
+        Ok(())
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> taper_core::Result<()> {
+        snapshot.get("parameters", &mut self.parameters)?;
+        snapshot.get("optimizer", &mut self.optimizer)?;
+        snapshot.get("batches", &mut self.batches)?;
+        snapshot.get("drift", &mut self.drift)?;
+        self.reached = Some(snapshot.get_u64("reached")?).filter(|step| *step != u64::MAX);
+        Ok(())
+    }
+}
