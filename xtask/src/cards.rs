@@ -50,7 +50,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
         shared: &["lib.rs", "arguments.rs", "elements.rs", "reduction.rs", "target.rs"],
     },
     UnitCrate { name: "taper-norm", shared: &["lib.rs"] },
-    UnitCrate { name: "taper-classical", shared: &["lib.rs"] },
+    UnitCrate { name: "taper-classical", shared: &["lib.rs", "error.rs", "matrix.rs"] },
 ];
 
 /// A public item and its documentation.
@@ -144,8 +144,12 @@ fn unit_files(root: &Path) -> Result<Vec<(PathBuf, Vec<Unit>)>> {
     let mut files = Vec::new();
     for UnitCrate { name, shared } in UNIT_CRATES {
         let folder = Path::new("crates").join(name).join("src");
+        let is_shared = |path: &Path| shared.iter().any(|it| path.starts_with(folder.join(it)));
         for (path, text) in tree::texts(root, &folder, "rs")? {
-            if !shared.iter().any(|shared| path.starts_with(folder.join(shared))) {
+            // The file `unit/part.rs` is a part of `unit.rs`.
+            let whole = path.parent().map(|parent| parent.with_extension("rs"));
+            let is_part = whole.is_some_and(|it| root.join(&it).is_file() && !is_shared(&it));
+            if !is_shared(&path) && !is_part {
                 let items = items(name, &path, &text);
                 files.push((path, items));
             }

@@ -31,31 +31,52 @@ pub fn text(root: &Path) -> Result<String> {
 fn row(unit: &Unit) -> String {
     let parts: Vec<_> = unit.path.iter().map(|part| part.to_string_lossy()).collect();
     let link = format!("[`{}`](../{})", unit.name, parts.join("/"));
-    let equation = unit.section("Equation").unwrap_or_default();
-    format!(
-        "| {link} | {} | {} |\n",
-        cell(first_sentence(&unit.summary)),
-        cell(first_line(equation))
-    )
+    let summary = first_paragraph(&unit.summary);
+    let sentence =
+        summary.split_once(". ").map_or(summary.clone(), |(first, _)| format!("{first}."));
+    let equation = first_paragraph(unit.section("Equation").unwrap_or_default());
+    format!("| {link} | {} | {} |\n", cell(&sentence), cell(&equation))
 }
 
-fn first_sentence(text: &str) -> String {
-    let paragraph = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
-    match paragraph.split_once(". ") {
-        Some((sentence, _)) => format!("{sentence}."),
-        None => paragraph,
+/// The lines up to the first empty one as one line; list items stay apart.
+fn first_paragraph(text: &str) -> String {
+    let mut paragraph = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with("```")) {
+        if line.is_empty() {
+            break;
+        }
+        let (between, line) = line.strip_prefix("- ").map_or((" ", line), |item| ("<br>", item));
+        if !paragraph.is_empty() {
+            paragraph += between;
+        }
+        paragraph += line;
     }
-}
-
-/// The first line that is not the fence of a code block.
-fn first_line(text: &str) -> String {
-    let line = text.lines().find(|line| !line.starts_with("```"));
-    line.unwrap_or_default().to_owned()
+    paragraph
 }
 
 /// Text for a table: rustdoc's links lead nowhere here, and a bar would end the cell.
-fn cell(text: String) -> String {
-    text.replace("[`", "`").replace("`]", "`").replace('|', "\\|")
+fn cell(text: &str) -> String {
+    let mut cell = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("[`") {
+        cell += before;
+        rest = after;
+        // [`code`] or [`code`](target); anything else is a bracket.
+        let Some((code, after)) = rest.split_once('`') else {
+            cell += "[`";
+            continue;
+        };
+        rest = after;
+        match after.strip_prefix(']') {
+            None => cell += &format!("[`{code}`"),
+            Some(after) => {
+                cell += &format!("`{code}`");
+                let target = after.strip_prefix('(').and_then(|target| target.split_once(')'));
+                rest = target.map_or(after, |(_, after)| after);
+            }
+        }
+    }
+    (cell + rest).replace('|', "\\|")
 }
 
 /// The first line in which two texts differ, as a diff shows it.

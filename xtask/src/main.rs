@@ -9,14 +9,24 @@ mod taper;
 
 use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use flags::{Xtask, XtaskCmd};
 use xtask::catalogue;
 
-fn main() -> Result<()> {
-    let root = &process::root();
-    match Xtask::of_process().subcommand {
+fn main() -> ExitCode {
+    match dispatch(&process::root(), Xtask::of_process().subcommand) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(root: &Path, command: XtaskCmd) -> Result<()> {
+    match command {
         XtaskCmd::List(list) => taper::hand_over(root, "list", &list.arguments),
         XtaskCmd::Run(run) => taper::hand_over(root, "run", &run.arguments),
         XtaskCmd::Reproduce(reproduce) => taper::hand_over(root, "reproduce", &reproduce.arguments),

@@ -71,11 +71,18 @@ fn every_unit_of_a_file_is_held_to_its_card() {
 }
 
 #[test]
-fn shared_files_need_no_card() {
+fn shared_files_and_parts_of_units_need_no_card() {
     let root = tree(&[
         ("crates/taper-losses/src/lib.rs", "pub fn f() {}\n"),
         ("crates/taper-losses/src/reduction.rs", "pub fn f() {}\n"),
+        (PATH, &unit(&HEADINGS)),
+        ("crates/taper-losses/src/mean_squared/kernel.rs", "pub fn f() {}\n"),
         ("crates/taper-core/src/testing/close.rs", "pub fn f() {}\n"),
     ]);
     assert_tidy(check(root.path()));
+    let root = tree(&[
+        ("crates/taper-core/src/optim.rs", "pub fn f() {}\n"),
+        ("crates/taper-core/src/optim/sgd.rs", "pub fn f() {}\n"),
+    ]);
+    assert_problems(check(root.path()), &["sgd.rs: a unit's documentation has a card"]);
 }

@@ -12,6 +12,7 @@ fn a_link_that_leads_nowhere_fails() {
     let root = tree(&[
         ("docs/page.md", "[a](other.md) [b](../README.md#top)\n\n[c](gone.md) [d](../docs/)\n"),
         ("docs/other.md", ""),
+        ("crates/it/templates/page.md", "[a]({{ link }})"),
         (
             "README.md",
             "[web](https://example.org/gone.md) [mail](mailto:a@b) [here](#top)\n```\n[x](y.md)\n```\n",
