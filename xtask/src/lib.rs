@@ -1,4 +1,4 @@
-//! The checks behind `cargo xtask`: what the tests in `tests/tidy` hold the repository to, and the
+//! The checks behind `cargo xtask`: what the tests in `tests/all` hold the repository to, and the
 //! catalogue that is made from the units' cards. No tensors here: this is built before all else.
 
 pub mod cards;

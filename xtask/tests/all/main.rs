@@ -7,6 +7,8 @@ mod arrows;
 mod banned;
 mod cards;
 mod catalogue;
+#[cfg(unix)]
+mod commands;
 mod files;
 mod links;
 
