@@ -1,0 +1,4 @@
+//! The tests of taper-norm that need more than one file: goldens, properties, gradients, errors.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod batch_norm;
