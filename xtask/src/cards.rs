@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::tidy::{Problem, tree};
+use crate::tree;
 
 /// A card's headings, in their order.
-pub const HEADINGS: [&str; 8] = [
+pub(crate) const HEADINGS: [&str; 8] = [
     "Equation",
     "Shapes",
     "Parameters",
@@ -55,92 +55,40 @@ const UNIT_CRATES: [UnitCrate; 4] = [
 
 /// A public item and its documentation.
 #[derive(Debug, Clone)]
-pub struct Unit {
+pub(crate) struct Unit {
     /// The crate's name.
-    pub package: &'static str,
+    pub(crate) package: &'static str,
     /// The file, relative to the root.
-    pub path: PathBuf,
-    /// The item's line.
-    pub line: usize,
+    pub(crate) path: PathBuf,
     /// The item's name.
-    pub name: String,
+    pub(crate) name: String,
     /// The documentation before the first heading.
-    pub summary: String,
+    pub(crate) summary: String,
     /// The sections: heading and text, in order.
-    pub sections: Vec<(String, String)>,
+    pub(crate) sections: Vec<(String, String)>,
 }
 
 impl Unit {
     /// The text under a heading.
-    pub fn section(&self, heading: &str) -> Option<&str> {
+    pub(crate) fn section(&self, heading: &str) -> Option<&str> {
         let section = self.sections.iter().find(|(name, _)| name == heading);
         section.map(|(_, text)| text.as_str())
     }
 
     /// Whether this has a card, if an incomplete one. Errors and Example are headings elsewhere too.
-    fn has_card(&self) -> bool {
+    pub(crate) fn has_card(&self) -> bool {
         HEADINGS.iter().any(|it| *it != "Errors" && *it != "Example" && self.section(it).is_some())
-    }
-
-    fn problem(&self, message: String) -> Problem {
-        Problem::new(&self.path, self.line, format!("{}: {message}", self.name))
     }
 }
 
 /// The units of all unit crates, in the order of crates and files.
-pub fn units(root: &Path) -> Result<Vec<Unit>> {
+pub(crate) fn units(root: &Path) -> Result<Vec<Unit>> {
     let files = unit_files(root)?;
     Ok(files.into_iter().flat_map(|(_, items)| items).filter(Unit::has_card).collect())
 }
 
-/// Finds unit files without a unit and units whose card lacks something.
-pub fn check(root: &Path) -> Result<Vec<Problem>> {
-    let mut problems = Vec::new();
-    for (path, items) in unit_files(root)? {
-        if !items.iter().any(Unit::has_card) {
-            problems.push(without_card(&path, &items));
-        }
-        problems.extend(items.iter().filter(|item| item.has_card()).flat_map(check_card));
-    }
-    Ok(problems)
-}
-
-/// What a file without a card lacks, said at the item that is named like it.
-fn without_card(path: &Path, items: &[Unit]) -> Problem {
-    let plain = |name: &str| name.replace('_', "").to_lowercase();
-    let stem = plain(&path.file_stem().unwrap_or_default().to_string_lossy());
-    let message = "a unit's documentation has a card; see `HEADINGS` in xtask/src/cards.rs (a file that \
-                   is no unit is named in `UNIT_CRATES` there)";
-    match items.iter().find(|item| plain(&item.name) == stem) {
-        Some(item) => item.problem(message.to_owned()),
-        None => Problem::new(path, 0, message),
-    }
-}
-
-fn check_card(unit: &Unit) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for heading in HEADINGS {
-        match unit.section(heading) {
-            None => {
-                problems.push(unit.problem(format!("the card lacks the heading `# {heading}`")))
-            }
-            Some("") => problems.push(unit.problem(format!("nothing is under `# {heading}`"))),
-            Some(text) if heading == "Example" && !text.contains("```") => {
-                problems.push(unit.problem("the example has no code".to_owned()));
-            }
-            Some(_) => {}
-        }
-    }
-    let order =
-        unit.sections.iter().filter_map(|(name, _)| HEADINGS.iter().position(|it| it == name));
-    if !order.is_sorted() {
-        problems.push(unit.problem(format!("the headings' order is {}", HEADINGS.join(", "))));
-    }
-    problems
-}
-
 /// The files that are to hold units, with their public items.
-fn unit_files(root: &Path) -> Result<Vec<(PathBuf, Vec<Unit>)>> {
+pub(crate) fn unit_files(root: &Path) -> Result<Vec<(PathBuf, Vec<Unit>)>> {
     let mut files = Vec::new();
     for UnitCrate { name, shared } in UNIT_CRATES {
         let folder = Path::new("crates").join(name).join("src");
@@ -162,15 +110,15 @@ fn unit_files(root: &Path) -> Result<Vec<(PathBuf, Vec<Unit>)>> {
 fn items(package: &'static str, path: &Path, text: &str) -> Vec<Unit> {
     let mut items = Vec::new();
     let mut documentation = Vec::new();
-    for (number, line) in (1..).zip(text.lines()) {
+    for line in text.lines() {
         if let Some(line) = line.strip_prefix("///") {
             documentation.push(line.strip_prefix(' ').unwrap_or(line));
         } else if !line.starts_with(['#', ' ', ')', ']']) {
             // Attributes may stand between an item and its documentation, nothing else.
             if let Some(name) = item_name(line) {
                 let (summary, sections) = sections(&documentation);
-                let (path, line) = (path.to_path_buf(), number);
-                items.push(Unit { package, path, line, name, summary, sections });
+                let path = path.to_path_buf();
+                items.push(Unit { package, path, name, summary, sections });
             }
             documentation.clear();
         }

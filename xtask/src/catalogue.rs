@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::cards::{Unit, units};
 
 /// Where the catalogue is, relative to the root.
-pub const PATH: &str = "docs/catalogue.md";
+pub(crate) const PATH: &str = "docs/catalogue.md";
 
 const HEAD: &str = "# Catalogue
 
@@ -15,7 +15,7 @@ Every public unit, from its card. Written by `cargo xtask catalogue`; edit the c
 ";
 
 /// The catalogue's text.
-pub fn text(root: &Path) -> Result<String> {
+pub(crate) fn text(root: &Path) -> Result<String> {
     let mut text = HEAD.to_owned();
     let mut package = "";
     for unit in units(root)? {
@@ -80,7 +80,7 @@ fn cell(text: &str) -> String {
 }
 
 /// The first line in which two texts differ, as a diff shows it.
-pub fn first_difference(there: &str, wanted: &str) -> Option<String> {
+pub(crate) fn first_difference(there: &str, wanted: &str) -> Option<String> {
     if there == wanted {
         return None;
     }
@@ -98,4 +98,49 @@ pub fn first_difference(there: &str, wanted: &str) -> Option<String> {
         }
     }
     Some("the line ends differ".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{first_difference, text};
+    use crate::tidy::tree;
+
+    /// The last row of the catalogue of one unit with this summary and equation.
+    fn row(summary: &str, equation: &str) -> String {
+        let source = format!("{summary}\n///\n/// # Equation\n{equation}\npub fn mae() {{}}\n");
+        let root = tree(&[("crates/taper-losses/src/mae.rs", &source)]);
+        let page = text(root.path()).unwrap();
+        let head = "\n## taper-losses\n\n| unit | what it is | equation |\n|---|---|---|\n";
+        page.split_once(head).unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn a_row_has_the_first_sentence_and_the_first_paragraph_of_the_equation() {
+        assert_eq!(
+            row(
+                "/// The mean\n/// error. More.",
+                "/// ```text\n/// mean |x|\n/// of all\n/// ```\n///\n/// More."
+            ),
+            "| [`mae`](../crates/taper-losses/src/mae.rs) | The mean error. | mean \\|x\\| of all |\n"
+        );
+    }
+
+    #[test]
+    fn links_become_code_and_lists_stay_apart() {
+        assert_eq!(
+            row(
+                "/// An [`Init`](a::Init) in [−`a`, `b`] or [`C`].",
+                "/// - `A`: 1 - a\n/// - `B`:\n///   x"
+            ),
+            "| [`mae`](../crates/taper-losses/src/mae.rs) | An `Init` in [−`a`, `b`] or `C`. | `A`: 1 - a<br>`B`: x |\n"
+        );
+    }
+
+    #[test]
+    fn a_stale_page_is_told_by_its_first_difference() {
+        assert_eq!(first_difference("a\nb\n", "a\nb\n"), None);
+        assert_eq!(first_difference("a\nb\n", "a\nc\n").unwrap(), "line 2:\n- b\n+ c");
+        assert_eq!(first_difference("a\n", "a\nc\n").unwrap(), "line 2:\n+ c");
+        assert_eq!(first_difference("a", "a\n").unwrap(), "the line ends differ");
+    }
 }

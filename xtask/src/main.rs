@@ -1,11 +1,16 @@
 //! `cargo xtask`: builds and drives `taper`, and checks the project.
 
 mod bench;
+mod cards;
+mod catalogue;
 mod ci;
 mod flags;
 mod goldens;
 mod process;
 mod taper;
+#[cfg(test)]
+mod tidy;
+mod tree;
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +18,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use flags::{Xtask, XtaskCmd};
-use xtask::catalogue;
 
 fn main() -> ExitCode {
     match dispatch(&process::root(), Xtask::of_process().subcommand) {

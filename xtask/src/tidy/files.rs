@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use proc_macro2::Delimiter;
 
 use super::lexer::{Kind, Tokens};
-use super::{Problem, tree};
+use super::{Problem, members};
+use crate::tree;
 
 /// Names that say nothing: what is in such a file belongs where it is used.
 const EMPTY_NAMES: [&str; 6] = ["common", "helper", "helpers", "util", "utils", "misc"];
@@ -16,7 +17,7 @@ const RUST: [&str; 4] = ["benches", "crates", "examples", "xtask"];
 
 /// One integration binary a crate; no file with an empty name; no test that is switched off, no code
 /// that is left for later.
-pub fn check(root: &Path) -> Result<Vec<Problem>> {
+pub(crate) fn check(root: &Path) -> Result<Vec<Problem>> {
     let mut problems = integration_binaries(root)?;
     for folder in RUST {
         for (path, text) in tree::texts(root, Path::new(folder), "rs")? {
@@ -33,7 +34,7 @@ pub fn check(root: &Path) -> Result<Vec<Problem>> {
 /// Each integration binary links the crate and its dependencies again.
 fn integration_binaries(root: &Path) -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
-    for member in tree::members(root)? {
+    for member in members(root)? {
         let tests = member.join("tests");
         let is_binary = |path: &PathBuf| {
             let below: Vec<_> = path.strip_prefix(&tests).into_iter().flatten().collect();
@@ -84,4 +85,62 @@ fn switched_off(path: &Path, text: &str) -> Result<Vec<Problem>> {
         }
     }
     Ok(problems)
+}
+
+mod tests {
+    use super::check;
+    use crate::tidy::{assert_problems, assert_tidy, repository, tree};
+
+    #[test]
+    fn the_repository_has_tidy_files() {
+        assert_tidy(check(&repository()));
+    }
+
+    #[test]
+    fn a_second_integration_binary_fails() {
+        let root = tree(&[
+            ("crates/it/Cargo.toml", ""),
+            ("crates/it/tests/all.rs", ""),
+            ("crates/it/tests/golden/script.rs", ""),
+            ("crates/it/tests/more/main.rs", ""),
+            ("xtask/Cargo.toml", ""),
+            ("xtask/tests/all/main.rs", ""),
+            ("xtask/tests/all/module.rs", ""),
+        ]);
+        assert_problems(
+            check(root.path()),
+            &["crates/it/tests/more/main.rs: a second integration binary"],
+        );
+    }
+
+    #[test]
+    fn empty_names_fail() {
+        let root = tree(&[
+            ("crates/it/src/utils.rs", ""),
+            ("benches/common/mod.rs", ""),
+            ("xtask/src/commons.rs", ""),
+        ]);
+        assert_problems(
+            check(root.path()),
+            &["benches/common/mod.rs: \"common\" says nothing", "src/utils.rs: \"utils\""],
+        );
+    }
+
+    #[test]
+    fn what_is_switched_off_or_left_for_later_fails() {
+        let text = "#[test]\n#[ignore]\nfn a() {}\n#[ignore = \"slow\"]\nfn b() { todo!() }\nfn c() { unimplemented!(\"d\") }\n";
+        let root = tree(&[("crates/it/tests/all.rs", text)]);
+        assert_problems(
+            check(root.path()),
+            &[":2: #[ignore]", ":4: #[ignore]", ":5: code that is left", ":6: code that"],
+        );
+        let root = tree(&[("crates/it/src/lib.rs", "/// ```ignore\n/// a\n/// ```\nfn a() {}\n")]);
+        assert_problems(check(root.path()), &[":1: a doctest that is not run"]);
+    }
+
+    #[test]
+    fn the_words_alone_are_free() {
+        let text = "// #[ignore] todo!()\nfn ignore() { \"#[ignore]\"; todo(); }\n/// ```no_run\n/// ```\nfn a() {}\n";
+        assert_tidy(check(tree(&[("crates/it/src/lib.rs", text)]).path()));
+    }
 }

@@ -1,11 +1,13 @@
 //! The commands, with a shell script in the place of cargo.
 
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, Output};
-
-use crate::repository;
 
 /// Runs xtask where cargo is a script with this text.
 fn xtask(cargo: &str, arguments: &[&str]) -> Output {
@@ -20,7 +22,7 @@ fn xtask(cargo: &str, arguments: &[&str]) -> Output {
 #[test]
 fn tapers_arguments_go_on_untouched() {
     let output = xtask(r#"printf '%s\n' "$@""#, &["run", "a b", "--set", "x=1", "--", "--help"]);
-    let manifest = repository().join("Cargo.toml");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml");
     let expected = format!(
         "run\n--release\n--package\ntaper-experiments\n--bin\ntaper\n--manifest-path\n{}\n--\n\
          run\na b\n--set\nx=1\n--\n--help\n",

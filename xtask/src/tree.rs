@@ -45,19 +45,3 @@ pub(crate) fn read(root: &Path, path: &Path) -> Result<String> {
     let path = root.join(path);
     fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
 }
-
-/// The folders of the workspace's members, relative to `root`: `crates/*`, `benches`, `xtask`.
-pub(crate) fn members(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut members = vec![PathBuf::from("benches"), PathBuf::from("xtask")];
-    let crates = root.join("crates");
-    if crates.is_dir() {
-        for entry in
-            fs::read_dir(&crates).with_context(|| format!("reading {}", crates.display()))?
-        {
-            members.push(Path::new("crates").join(entry?.file_name()));
-        }
-    }
-    members.retain(|member| root.join(member).join("Cargo.toml").is_file());
-    members.sort();
-    Ok(members)
-}
