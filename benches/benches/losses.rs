@@ -1,0 +1,58 @@
+//! Forward and backward of each loss, beside candle-nn's.
+#![allow(clippy::expect_used)] // What fails is no measurement.
+
+use std::hint::black_box;
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Device, Tensor, Var};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use taper_core::{Result, stream};
+use taper_losses::{CrossEntropyOptions, MseOptions, Target, cross_entropy, mse};
+
+const CPU: Device = Device::Cpu;
+
+fn noise(name: &str, shape: (usize, usize)) -> Tensor {
+    stream(0, name).normal(0.0, 1.0, shape, DType::F32, &CPU).expect("noise")
+}
+
+fn backward(loss: Result<Tensor>) -> GradStore {
+    loss.expect("a loss").backward().expect("gradients")
+}
+
+fn bench_cross_entropy(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("cross_entropy");
+    for (samples, classes) in [(128, 10), (4096, 1000)] {
+        let logits = Var::from_tensor(&noise("logits", (samples, classes))).expect("a variable");
+        let labels: Vec<u32> = (0..samples).map(|at| (at % classes) as u32).collect();
+        let labels = Tensor::new(labels, &CPU).expect("labels");
+        let options = CrossEntropyOptions::default();
+        let size = format!("{samples}x{classes}");
+        group.bench_function(BenchmarkId::new("taper", &size), |bencher| {
+            let target = Target::Indices(&labels);
+            bencher.iter(|| backward(cross_entropy(black_box(&logits), target, &options)));
+        });
+        group.bench_function(BenchmarkId::new("candle-nn", &size), |bencher| {
+            let loss = || Ok(candle_nn::loss::cross_entropy(black_box(&logits), &labels)?);
+            bencher.iter(|| backward(loss()));
+        });
+    }
+    group.finish();
+}
+
+fn bench_mse(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("mse");
+    let input = Var::from_tensor(&noise("input", (256, 784))).expect("a variable");
+    let target = noise("target", (256, 784));
+    let options = MseOptions::default();
+    group.bench_function(BenchmarkId::new("taper", "256x784"), |bencher| {
+        bencher.iter(|| backward(mse(black_box(&input), &target, &options)));
+    });
+    group.bench_function(BenchmarkId::new("candle-nn", "256x784"), |bencher| {
+        let loss = || Ok(candle_nn::loss::mse(black_box(&input), &target)?);
+        bencher.iter(|| backward(loss()));
+    });
+    group.finish();
+}
+
+criterion_group!(losses, bench_cross_entropy, bench_mse);
+criterion_main!(losses);
