@@ -93,7 +93,7 @@ pub fn sources(package: &Path) -> Result<Sources> {
     }
     match Lock::above(package)? {
         Some(lock) => {
-            entries.extend(lock.reachable(&outside)?);
+            entries.extend(lock.reachable(&outside));
             read.insert(lock.path);
         }
         None => {

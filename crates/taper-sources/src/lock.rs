@@ -45,7 +45,7 @@ impl Lock {
 
     /// One line for each package outside the repository that those called `names` need: so what only
     /// a test, a bench or another crate needs does not count.
-    pub(crate) fn reachable(&self, names: &BTreeSet<&str>) -> Result<BTreeSet<String>> {
+    pub(crate) fn reachable(&self, names: &BTreeSet<&str>) -> BTreeSet<String> {
         let mut waiting: Vec<&str> = names.iter().copied().collect();
         let mut seen = BTreeSet::new();
         let mut lines = BTreeSet::new();
@@ -53,7 +53,7 @@ impl Lock {
             if !seen.insert(reference) {
                 continue;
             }
-            for package in self.find(reference)? {
+            for package in self.find(reference) {
                 // A path package's entry also lists what its tests need; its sources are read instead.
                 if let Some(source) = &package.source {
                     let Package { name, version, .. } = package;
@@ -63,24 +63,17 @@ impl Lock {
                 }
             }
         }
-        Ok(lines)
+        lines
     }
 
-    /// The packages that `name` or `name version` stands for. Several where a Cargo.toml's name alone
-    /// does not tell the version: then all count.
-    fn find<'a>(&'a self, reference: &'a str) -> Result<impl Iterator<Item = &'a Package>> {
+    /// The packages that `name` or `name version` stands for: none where it is an optional dependency
+    /// that nothing switches on, several where a Cargo.toml's name alone does not tell the version.
+    fn find<'a>(&'a self, reference: &'a str) -> impl Iterator<Item = &'a Package> {
         let mut words = reference.split(' ');
         let name = words.next().unwrap_or_default();
         let version = words.next();
-        let packages = self.packages.get(name).ok_or_else(|| {
-            let reason = format!(
-                "{name:?} is not in it; run `cargo update --workspace` to bring it up to date"
-            );
-            Error::manifest(&self.path, reason)
-        })?;
-        Ok(packages
-            .iter()
-            .filter(move |package| version.is_none_or(|version| package.version == version)))
+        let packages = self.packages.get(name).into_iter().flatten();
+        packages.filter(move |package| version.is_none_or(|version| package.version == version))
     }
 }
 
