@@ -31,7 +31,8 @@ pub(crate) fn check(operation: &'static str, report: &Report) -> Result<()> {
 }
 
 const ID: &str = "lower-case letters, digits and hyphens";
-const FIGURE_ID: &str = "lower-case letters, digits and hyphens, and unique in the claim";
+const FIGURE_ID: &str =
+    "lower-case letters, digits and hyphens, unique in the claim and not `criteria`";
 
 fn wrong_figure_id(claim: &Claim) -> Option<&str> {
     let mut seen = BTreeSet::new();

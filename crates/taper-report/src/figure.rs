@@ -5,7 +5,8 @@ use serde::Serialize;
 /// A figure of one or more panels that share a caption.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figure {
-    /// A name for links and file names: lower-case letters, digits and hyphens, unique in the claim.
+    /// A name for links and file names: lower-case letters, digits and hyphens, unique in the claim
+    /// and not `criteria`, which is the forest plot.
     pub id: String,
     /// Its heading.
     pub title: String,
@@ -28,7 +29,7 @@ pub struct Panel {
     pub marks: Vec<Mark>,
 }
 
-/// An axis. Its range is that of the marks.
+/// An axis. Its range is that of the marks, in all panels of the figure that have the same axis.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Axis {
     /// What it shows, with its unit.

@@ -30,6 +30,7 @@ pub fn latex(report: &Report) -> Result<String> {
 /// `text` as LaTeX that shows it as it is, on one line.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
+    let mut before = ' ';
     for character in text.chars() {
         match character {
             '\\' => escaped.push_str(r"\textbackslash{}"),
@@ -43,6 +44,8 @@ fn escape(text: &str) -> String {
             '[' => escaped.push_str("{[}"),
             ']' => escaped.push_str("{]}"),
             '{' | '}' | '$' | '&' | '#' | '_' | '%' => escaped.extend(['\\', character]),
+            // A sign, not the hyphen of a word or of 1e-6.
+            '-' if !before.is_alphanumeric() => escaped.push_str("$-$"),
             '–' => escaped.push_str("--"),
             '±' => escaped.push_str(r"$\pm$"),
             '×' => escaped.push_str(r"$\times$"),
@@ -52,6 +55,7 @@ fn escape(text: &str) -> String {
             character if character.is_control() => escaped.push(' '),
             character => escaped.push(character),
         }
+        before = character;
     }
     escaped
 }
@@ -65,6 +69,7 @@ mod tests {
         assert_eq!(escape(r"50% of a_b & {c}"), r"50\% of a\_b \& \{c\}");
         assert_eq!(escape(r"\input{x}"), r"\textbackslash{}input\{x\}");
         assert_eq!(escape("0.5 [0.1, 0.9] ≥ 0"), r"0.5 {[}0.1, 0.9{]} $\ge$ 0");
+        assert_eq!(escape("-1e-6 to-do"), "$-$1e-6 to-do");
         assert_eq!(escape("a\nb"), "a b");
     }
 }

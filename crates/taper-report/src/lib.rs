@@ -22,7 +22,7 @@
 //!         data: vec![],
 //!     },
 //! };
-//! assert!(html(&report)?.starts_with("<!doctype html>"));
+//! assert!(html(&report)?.starts_with("<!DOCTYPE html>"));
 //! # Ok::<(), taper_report::Error>(())
 //! ```
 

@@ -30,6 +30,7 @@ pub(crate) struct Page<'a> {
 pub(crate) struct Section<'a> {
     claim: &'a Claim,
     held: String,
+    headline: Option<Row<'a>>,
     criteria: Vec<Row<'a>>,
     /// Whether any criterion has a note, and whether any was tested besides its interval.
     criterion_notes: bool,
@@ -132,6 +133,7 @@ impl<'a> Section<'a> {
         Ok(Self {
             claim,
             held: held(&claim.criteria),
+            headline: headline(claim).map(Row::new),
             criteria: claim.criteria.iter().map(Row::new).collect(),
             criterion_notes: claim.criteria.iter().any(|criterion| !criterion.notes.is_empty()),
             tested: claim.criteria.iter().any(is_tested),
@@ -144,9 +146,10 @@ impl<'a> Section<'a> {
 
 fn images(claim: &str, figure: &Figure) -> Result<Vec<Image>> {
     let image = |(panel, index): (&crate::Panel, usize)| {
+        // No id holds a dot, so that no two files have the same name.
         let file = match figure.panels.len() {
-            1 => format!("{claim}-{}.svg", figure.id),
-            _ => format!("{claim}-{}-{index}.svg", figure.id),
+            1 => format!("{claim}.{}.svg", figure.id),
+            _ => format!("{claim}.{}.{index}.svg", figure.id),
         };
         Ok(Image { file, title: panel.title.clone(), svg: draw(figure, panel)? })
     };
@@ -164,6 +167,12 @@ fn tally<'a>(badges: impl Iterator<Item = &'a Badge>) -> Vec<(&'a Badge, usize)>
     }
     tally.sort_by_key(|(badge, _)| badge.tone);
     tally
+}
+
+/// The criterion that stands for the claim: the first that came out as the claim did.
+fn headline(claim: &Claim) -> Option<&Criterion> {
+    let decided = |criterion: &&Criterion| criterion.verdict == claim.verdict;
+    claim.criteria.iter().find(decided).or(claim.criteria.first())
 }
 
 fn held(criteria: &[Criterion]) -> String {

@@ -37,7 +37,7 @@ pub struct Claim {
     /// What a reader must know to weigh the verdict, as sentences: few seeds, censored runs, runs of
     /// older code, why it is not testable here.
     pub notes: Vec<String>,
-    /// What was asked of the data. The first is the one that the verdict table shows.
+    /// What was asked of the data. The verdict table shows the first that came out as the claim did.
     pub criteria: Vec<Criterion>,
     /// What was compared.
     pub arms: Vec<Arm>,

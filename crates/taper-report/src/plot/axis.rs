@@ -76,7 +76,7 @@ impl Placed {
     fn with_ticks(mut self, ticks: Vec<(f64, String)>) -> Self {
         let placed =
             ticks.into_iter().filter_map(|(value, label)| Some((self.place(value)?, label)));
-        self.ticks = placed.filter(|(at, _)| (0.0..=1.0).contains(at)).collect();
+        self.ticks = placed.collect();
         self
     }
 
@@ -92,7 +92,9 @@ impl Placed {
     /// Where `value` is; none where it cannot be shown.
     pub(super) fn place(&self, value: f64) -> Option<f64> {
         let value = self.transform.apply(value)?;
-        Some((value - self.low) / (self.high - self.low))
+        let at = (value - self.low) / (self.high - self.low);
+        // Only beyond the first or last category does a value lie outside.
+        (0.0..=1.0).contains(&at).then_some(at)
     }
 }
 
@@ -234,5 +236,6 @@ mod tests {
         let axis = Axis { label: String::new(), scale: names() };
         let placed = Placed::new(&axis, std::iter::empty());
         assert_eq!((placed.place(0.0), placed.place(1.0)), (Some(0.25), Some(0.75)));
+        assert_eq!((placed.place(-1.0), placed.place(1e9)), (None, None));
     }
 }

@@ -2,20 +2,17 @@
 
 use plotters::coord::types::RangedCoordf64;
 use plotters::element::{Circle, EmptyElement, PathElement, Polygon, Rectangle};
-use plotters::prelude::{Cartesian2d, ChartContext, DrawingAreaErrorKind, SVGBackend};
+use plotters::prelude::{Cartesian2d, ChartContext, SVGBackend};
 use plotters::style::{Color, ShapeStyle};
 
 use super::axis::Placed;
-use super::chart::UNIT;
+use super::canvas::{Drawn, UNIT};
 use super::style::Ink;
 use crate::{Mark, Place};
 
 /// A pair of axes whose positions are in [0, 1].
 pub(super) type Chart<'a, 'b> =
     ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
-
-/// What drawing returns.
-pub(super) type Drawn = std::result::Result<(), DrawingAreaErrorKind<std::io::Error>>;
 
 /// A position in [0, 1] on both axes.
 type Spot = (f64, f64);

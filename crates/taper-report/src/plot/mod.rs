@@ -1,6 +1,8 @@
 //! Figures to SVG.
 
+mod above;
 mod axis;
+mod canvas;
 mod chart;
 mod forest;
 mod legend;

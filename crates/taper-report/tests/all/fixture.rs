@@ -9,10 +9,9 @@ pub(crate) fn report() -> Report {
     Report {
         title: "Which claims held".into(),
         summary:
-            "Four claims about deep learning were put to the test on small data with ten seeds \
-                  each. One held as stated, one was weaker than claimed, and one is still open."
+            "Five claims about deep learning, put to the test on small data with ten seeds each."
                 .into(),
-        claims: vec![converges(), comparable(), identities(), untested()],
+        claims: vec![converges(), deeper(), comparable(), identities(), untested()],
         made: Made {
             version: "taper 0.1.0".into(),
             code: "9c41d7e2b8a0".into(),
@@ -35,7 +34,7 @@ fn converges() -> Claim {
     let steps = effect("steps: ln(plain / bn)", 1.31, (1.12, 1.5), above(std::f64::consts::LN_2));
     let drift = effect("drift: plain - bn", 0.42, (0.05, 0.79), above(0.0));
     let last = effect("final accuracy: bn - plain", 0.011, (0.004, 0.018), above(0.0));
-    let accuracy = effect("final accuracy: bn - plain", 0.008, (-0.001, 0.017), above(0.0));
+    let half = effect("final accuracy: bn - plain", 0.008, (0.001, 0.015), above(0.0));
     Claim {
         id: "bn-converges-faster".into(),
         question: "Does batch normalization make a sigmoid network converge faster?".into(),
@@ -53,9 +52,8 @@ fn converges() -> Claim {
             criterion("drift of the median input", "difference", Tone::Good, drift),
             criterion("gap at the end", "difference", Tone::Good, last),
             Criterion {
-                seeds_needed: Some(34),
                 notes: vec!["One seed of the plain arm stayed at chance.".into()],
-                ..criterion("gap at half the budget", "difference", Tone::Open, accuracy)
+                ..criterion("gap at half the budget", "difference", Tone::Good, half)
             },
         ],
         arms: vec![
@@ -71,6 +69,19 @@ fn converges() -> Claim {
         }),
         figures: vec![curves(), percentiles()],
         runs: runs(),
+        ..claim()
+    }
+}
+
+fn deeper() -> Claim {
+    let gap = effect("accuracy (points): residual - plain", 12.4, (6.1, 18.7), above(20.0));
+    Claim {
+        id: "residual-makes-depth-trainable".into(),
+        question: "Do residual connections make deep networks trainable?".into(),
+        claim: "At depth 24 a residual network trains where a plain one does not.".into(),
+        source: "He et al. 2015".into(),
+        verdict: badge(Tone::Partial),
+        criteria: vec![criterion("gap at depth 24", "difference", Tone::Partial, gap)],
         ..claim()
     }
 }
@@ -113,8 +124,11 @@ fn comparable() -> Claim {
             "Trained with mean squared error, classifiers are as accurate as with cross-entropy."
                 .into(),
         source: "Hui & Belkin 2020".into(),
-        verdict: badge(Tone::Partial),
-        criteria: vec![criterion("same accuracy", "equivalence", Tone::Partial, gap)],
+        verdict: badge(Tone::Open),
+        criteria: vec![Criterion {
+            seeds_needed: Some(34),
+            ..criterion("same accuracy", "equivalence", Tone::Open, gap)
+        }],
         figures: vec![figure],
         ..claim()
     }
