@@ -34,8 +34,8 @@ pub struct PcaConfig {
 /// f64, one thread, the same bits for the same data. The eigenvectors of C where n ≥ d; where n < d those
 /// of the n×n matrix of products between samples, mapped to features and made orthonormal by a QR
 /// decomposition: the smaller of the two matrices is decomposed. A λ below about 2⁻⁵² λ₁ is rounding error
-/// (0 where it would be negative). Variances that overflow are an error; data that varies by less than
-/// 1e-150 counts as constant. Each component's entry of the largest magnitude, the first of them on a tie,
+/// (0 where it would be negative). Variances that overflow are an error; data that varies by less than about
+/// 1e-154 counts as constant. Each component's entry of the largest magnitude, the first of them on a tie,
 /// is positive. Components of equal λ, 0 included, are some orthonormal basis of their space.
 ///
 /// # Deviations
@@ -112,6 +112,7 @@ impl Pca {
             false => of_products(data, &mean)?,
         };
         let total: f64 = values.iter().sum();
+        check_variances(&[total])?;
         let share = |variance: &f64| if total > 0.0 { variance / total } else { 0.0 };
         let explained_variance = values[..k].to_vec();
         let explained_variance_ratio = explained_variance.iter().map(share).collect();
@@ -162,7 +163,7 @@ impl Pca {
             scale_rows(&mut z, &scale);
             codes.extend_from_slice(z.as_slice());
         }
-        computed(OPERATION, data.rows(), w.nrows(), codes)
+        computed(OPERATION, "data", data.rows(), w.nrows(), codes)
     }
 
     /// The data that has these `codes`.
@@ -177,7 +178,7 @@ impl Pca {
             block.column_iter_mut().for_each(|mut x| x += &self.mean);
             data.extend_from_slice(block.as_slice());
         }
-        computed(OPERATION, codes.rows(), self.mean.len(), data)
+        computed(OPERATION, "codes", codes.rows(), self.mean.len(), data)
     }
 
     /// The squared distance of a row of `data` to its reconstruction, summed over the features and
@@ -195,7 +196,7 @@ impl Pca {
             block.gemm(-1.0, &w_t, &z, 1.0);
             sum += block.norm_squared();
         }
-        let error = computed(OPERATION, 1, 1, vec![sum / data.rows() as f64])?;
+        let error = computed(OPERATION, "data", 1, 1, vec![sum / data.rows() as f64])?;
         Ok(error.values()[0])
     }
 
@@ -269,15 +270,11 @@ fn of_products(data: &Matrix, mean: &DVector<f64>) -> Result<Spectrum> {
 }
 
 fn spectrum(symmetric: DMatrix<f64>) -> Result<Spectrum> {
-    const OPERATION: &str = "Pca::fit";
-    if symmetric.iter().any(|value| !value.is_finite()) {
-        let expected = "small enough that its variances do not overflow: scale it";
-        return Err(Error::argument(OPERATION, "data", expected, "larger"));
-    }
+    check_variances(symmetric.as_slice())?;
     // LAPACK's limit for the same iteration, which takes two or three for an eigenvalue.
     let iterations = 30 * symmetric.nrows();
     let eigen = SymmetricEigen::try_new(symmetric, f64::EPSILON, iterations);
-    let eigen = eigen.ok_or(Error::NoConvergence { operation: OPERATION, iterations })?;
+    let eigen = eigen.ok_or(Error::NoConvergence { operation: "Pca::fit", iterations })?;
     let mut order: Vec<usize> = (0..eigen.eigenvalues.len()).collect();
     order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
     Ok(Spectrum {
@@ -286,14 +283,24 @@ fn spectrum(symmetric: DMatrix<f64>) -> Result<Spectrum> {
     })
 }
 
+fn check_variances(values: &[f64]) -> Result<()> {
+    if values.iter().all(|value| value.is_finite()) {
+        return Ok(());
+    }
+    let expected = "small enough that its variances do not overflow: scale it";
+    Err(Error::argument("Pca::fit", "data", expected, "larger"))
+}
+
+/// A result for `argument`.
 fn computed(
     operation: &'static str,
+    argument: &'static str,
     rows: usize,
     columns: usize,
     values: Vec<f64>,
 ) -> Result<Matrix> {
     let expected = "small enough that the result does not overflow";
-    Matrix::checked(operation, "data", expected, rows, columns, values)
+    Matrix::checked(operation, argument, expected, rows, columns, values)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Splits and folds: seeded, with or without strata.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use taper_core::{Error, Result, Stream};
@@ -158,10 +159,12 @@ pub fn stratified_k_folds(
 fn deal(members: &[usize], k: usize) -> Vec<Split> {
     (0..k)
         .map(|fold| {
-            let (test, train): (Vec<_>, Vec<_>) =
-                members.iter().enumerate().partition(|(i, _)| i % k == fold);
-            let values = |part: Vec<(usize, &usize)>| part.into_iter().map(|(_, m)| *m).collect();
-            sorted(values(train), values(test))
+            let held_out = |i: usize| i % k == fold;
+            let part = |test: bool| {
+                let members = members.iter().enumerate();
+                members.filter(|(i, _)| held_out(*i) == test).map(|(_, index)| *index).collect()
+            };
+            sorted(part(false), part(true))
         })
         .collect()
 }
@@ -232,19 +235,22 @@ fn apportion(sizes: &[usize], total: usize) -> Option<Vec<usize>> {
         sizes.iter().map(|size| (size * total / n).clamp(1, size - 1)).collect();
     // How far a share is below its quota size * total / n, times n: exact in whole numbers.
     let lack = |i: usize, share: usize| (sizes[i] * total) as i128 - (share * n) as i128;
-    while shares.iter().sum::<usize>() != total {
-        let up = shares.iter().sum::<usize>() < total;
-        let candidates = (0..sizes.len())
-            .filter(|i| if up { shares[*i] + 1 < sizes[*i] } else { shares[*i] > 1 });
-        let key = |i: &usize| if up { -lack(*i, shares[*i]) } else { lack(*i, shares[*i]) };
-        let chosen = candidates.min_by_key(key)?;
-        if up {
-            shares[chosen] += 1;
-        } else {
-            shares[chosen] -= 1;
+    loop {
+        let strata = 0..sizes.len();
+        match shares.iter().sum::<usize>().cmp(&total) {
+            Ordering::Equal => return Some(shares),
+            Ordering::Less => {
+                let with_room = strata.filter(|i| shares[*i] + 1 < sizes[*i]);
+                let neediest = with_room.min_by_key(|i| -lack(*i, shares[*i]))?;
+                shares[neediest] += 1;
+            }
+            Ordering::Greater => {
+                let with_some = strata.filter(|i| shares[*i] > 1);
+                let richest = with_some.min_by_key(|i| lack(*i, shares[*i]))?;
+                shares[richest] -= 1;
+            }
         }
     }
-    Some(shares)
 }
 
 #[cfg(test)]

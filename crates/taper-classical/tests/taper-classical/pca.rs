@@ -271,6 +271,22 @@ fn extreme_values_are_right_or_refused() {
 }
 
 #[test]
+fn what_overflows_in_sum_only_is_refused() {
+    // Each variance is 4/3 of 1.21e308, below the largest f64; their sum is above.
+    let a = 1.1e154;
+    let data = Matrix::new(4, 2, vec![a, a, a, -a, -a, a, -a, -a]).unwrap();
+    let message = Pca::fit(&data, keep(1)).unwrap_err().to_string();
+    assert!(message.contains("its variances do not overflow"), "{message}");
+
+    // Components (1, 1) / √2 and (1, -1) / √2.
+    let data = Matrix::new(4, 2, vec![2.0, 2.0, -2.0, -2.0, 1.0, -1.0, -1.0, 1.0]).unwrap();
+    let pca = Pca::fit(&data, keep(2)).unwrap();
+    let codes = Matrix::new(1, 2, vec![1.5e308, 1.5e308]).unwrap();
+    let message = pca.inverse_transform(&codes).unwrap_err().to_string();
+    assert!(message.contains("Pca::inverse_transform: codes should be small"), "{message}");
+}
+
+#[test]
 fn refusals_name_what_is_wrong() {
     let matrix = |n: usize, d: usize| {
         Matrix::new(n, d, (0..n * d).map(|i| (i * i) as f64).collect()).unwrap()
