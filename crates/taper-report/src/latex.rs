@@ -39,7 +39,7 @@ fn escape(text: &str) -> String {
             '<' => escaped.push_str(r"\textless{}"),
             '>' => escaped.push_str(r"\textgreater{}"),
             '|' => escaped.push_str(r"\textbar{}"),
-            '"' => escaped.push_str(r"\textquotedbl{}"),
+            '"' => escaped.push_str("''"),
             // A bracket after a line break would be that break's argument.
             '[' => escaped.push_str("{[}"),
             ']' => escaped.push_str("{]}"),

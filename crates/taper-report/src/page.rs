@@ -2,14 +2,15 @@
 //!
 //! The templates lay out and decide nothing: what is computed or put into words is done here once.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
 use crate::number::{duration, number};
 use crate::plot::{draw, forest};
-use crate::{Arm, Badge, Claim, Criterion, Effect, Figure, Made, Range, Report, Result, Run, Tone};
+use crate::{
+    Arm, Badge, Claim, Criterion, Effect, Figure, Made, Panel, Range, Report, Result, Run, Tone,
+};
 
 /// What stands where there is nothing to say.
 const NOTHING: &str = "–";
@@ -35,7 +36,7 @@ pub(crate) struct Section<'a> {
     /// Whether any criterion has a note, and whether any was tested besides its interval.
     criterion_notes: bool,
     tested: bool,
-    pub(crate) figures: Vec<Drawing<'a>>,
+    pub(crate) figures: Vec<Drawing>,
     arms: Arms<'a>,
     runs: Vec<(&'a str, Vec<&'a Run>)>,
 }
@@ -56,10 +57,10 @@ struct Row<'a> {
 
 /// A figure with its panels drawn.
 #[derive(Debug, Serialize)]
-pub(crate) struct Drawing<'a> {
-    id: Cow<'a, str>,
-    title: Cow<'a, str>,
-    caption: Cow<'a, str>,
+pub(crate) struct Drawing {
+    id: String,
+    title: String,
+    caption: String,
     pub(crate) panels: Vec<Image>,
 }
 
@@ -112,24 +113,8 @@ impl<'a> Page<'a> {
 
 impl<'a> Section<'a> {
     fn new(claim: &'a Claim) -> Result<Self> {
-        let mut figures: Vec<Drawing> = Vec::new();
-        if let Some(figure) = forest(&claim.criteria) {
-            let panels = images(&claim.id, &figure)?;
-            figures.push(Drawing {
-                id: figure.id.into(),
-                title: figure.title.into(),
-                caption: figure.caption.into(),
-                panels,
-            });
-        }
-        for figure in &claim.figures {
-            figures.push(Drawing {
-                id: (&figure.id).into(),
-                title: (&figure.title).into(),
-                caption: (&figure.caption).into(),
-                panels: images(&claim.id, figure)?,
-            });
-        }
+        let forest = forest(&claim.criteria);
+        let figures = forest.iter().chain(&claim.figures);
         Ok(Self {
             claim,
             held: held(&claim.criteria),
@@ -137,23 +122,32 @@ impl<'a> Section<'a> {
             criteria: claim.criteria.iter().map(Row::new).collect(),
             criterion_notes: claim.criteria.iter().any(|criterion| !criterion.notes.is_empty()),
             tested: claim.criteria.iter().any(is_tested),
-            figures,
+            figures: figures
+                .map(|figure| Drawing::new(&claim.id, figure))
+                .collect::<Result<_>>()?,
             arms: Arms::new(&claim.arms),
             runs: by_arm(&claim.runs),
         })
     }
 }
 
-fn images(claim: &str, figure: &Figure) -> Result<Vec<Image>> {
-    let image = |(panel, index): (&crate::Panel, usize)| {
-        // No id holds a dot, so that no two files have the same name.
-        let file = match figure.panels.len() {
-            1 => format!("{claim}.{}.svg", figure.id),
-            _ => format!("{claim}.{}.{index}.svg", figure.id),
+impl Drawing {
+    fn new(claim: &str, figure: &Figure) -> Result<Self> {
+        let image = |(panel, index): (&Panel, usize)| {
+            // No id holds a dot, so that no two files have the same name.
+            let file = match figure.panels.len() {
+                1 => format!("{claim}.{}.svg", figure.id),
+                _ => format!("{claim}.{}.{index}.svg", figure.id),
+            };
+            Ok(Image { file, title: panel.title.clone(), svg: draw(figure, panel)? })
         };
-        Ok(Image { file, title: panel.title.clone(), svg: draw(figure, panel)? })
-    };
-    figure.panels.iter().zip(1..).map(image).collect()
+        Ok(Self {
+            id: figure.id.clone(),
+            title: figure.title.clone(),
+            caption: figure.caption.clone(),
+            panels: figure.panels.iter().zip(1..).map(image).collect::<Result<_>>()?,
+        })
+    }
 }
 
 /// How often each verdict came out, the best news first.
