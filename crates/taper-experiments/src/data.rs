@@ -44,9 +44,8 @@ impl DataName {
                 stratified_split(data.labels(), &part.train, train_fraction, &mut stream)?
             }
         };
-        let tensors = |indices: &[usize]| {
-            data.tensors(indices, Pixels::Flat, DType::F32, &context.device)
-        };
+        let tensors =
+            |indices: &[usize]| data.tensors(indices, Pixels::Flat, DType::F32, &context.device);
         Ok(Split {
             train: tensors(&part.train)?,
             held_out: tensors(&part.test)?,

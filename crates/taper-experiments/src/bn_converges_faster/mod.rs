@@ -73,12 +73,23 @@ impl Training {
     fn new(settings: Settings, context: &Context) -> Result<Self, BoxError> {
         let split = settings.data.split(settings.train_fraction, context)?;
         let parameters = Parameters::new(&taper_core::stream(context.seed, "init"));
-        let network = Network::new(&settings, split.features(), split.classes(), &parameters, context)?;
+        let network =
+            Network::new(&settings, split.features(), split.classes(), &parameters, context)?;
         let config = SgdConfig { learning_rate: settings.learning_rate, ..Default::default() };
         let optimizer = Sgd::new(parameters.trainable(), config)?;
         let batches = split.train_batches(settings.batch_size, context.seed)?;
         let drift = Drift::default();
-        Ok(Self { parameters, network, optimizer, batches, split, drift, reached: None, accuracy: 0.0, settings })
+        Ok(Self {
+            parameters,
+            network,
+            optimizer,
+            batches,
+            split,
+            drift,
+            reached: None,
+            accuracy: 0.0,
+            settings,
+        })
     }
 
     /// Accuracy and the last hidden layer's inputs on the held-out images.
@@ -110,7 +121,8 @@ impl Arm for Training {
         }
         let (images, labels) = self.batches.next_batch()?;
         let logits = self.network.forward(&images, true)?.logits;
-        let loss = cross_entropy(&logits, Target::Indices(&labels), &CrossEntropyOptions::default())?;
+        let loss =
+            cross_entropy(&logits, Target::Indices(&labels), &CrossEntropyOptions::default())?;
         self.optimizer.step(&loss.backward()?)?;
         Ok(ControlFlow::Continue(()))
     }

@@ -39,9 +39,11 @@ impl Network {
             let layer = linear(width, *units, config, vb.pp(format!("hidden.{at}")))?;
             let norm = match settings.norm {
                 Norm::None => None,
-                Norm::Batch => {
-                    Some(batch_norm(*units, BatchNormConfig::default(), vb.pp(format!("norm.{at}")))?)
-                }
+                Norm::Batch => Some(batch_norm(
+                    *units,
+                    BatchNormConfig::default(),
+                    vb.pp(format!("norm.{at}")),
+                )?),
             };
             hidden.push((layer, norm));
             width = *units;

@@ -13,7 +13,8 @@ pub(super) fn entropy_plus_kl(cases: &mut Stream) -> Result<f64> {
     let logits = random_logits(cases);
     let targets = softmax(&random_logits(cases));
     let p = tensor(&targets)?;
-    let loss: Vec<f64> = cross_entropy(&tensor(&logits)?, Target::Probabilities(&p), &unreduced())?.to_vec1()?;
+    let loss: Vec<f64> =
+        cross_entropy(&tensor(&logits)?, Target::Probabilities(&p), &unreduced())?.to_vec1()?;
     let q = softmax(&logits);
     let errors = targets.iter().zip(&q).zip(loss).map(|((p, q), loss)| {
         let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
@@ -30,7 +31,8 @@ pub(super) fn binary_is_two_class(cases: &mut Stream) -> Result<f64> {
     let pairs: Vec<f64> = z.iter().flat_map(|z| [0.0, *z]).collect();
     let logits = Tensor::from_vec(pairs, (SAMPLES, 2), &Device::Cpu)?;
     let target = Tensor::new(y.clone(), &Device::Cpu)?;
-    let loss: Vec<f64> = cross_entropy(&logits, Target::Indices(&target), &unreduced())?.to_vec1()?;
+    let loss: Vec<f64> =
+        cross_entropy(&logits, Target::Indices(&target), &unreduced())?.to_vec1()?;
     // 1 - σ(z) is written as σ(-z): the difference would lose the digits that are compared.
     let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
     let errors = z.iter().zip(&y).zip(loss).map(|((z, y), loss)| {
@@ -43,12 +45,14 @@ pub(super) fn binary_is_two_class(cases: &mut Stream) -> Result<f64> {
 /// dCE/dz = p - y, one row a sample.
 pub(super) fn gradient_is_p_minus_y(cases: &mut Stream) -> Result<f64> {
     let (logits, labels, gradient) = gradient_of_cross_entropy(cases)?;
-    let errors = softmax(&logits).into_iter().zip(labels).zip(gradient).flat_map(|((p, label), row)| {
-        let pairs: Vec<(f64, f64)> = p.into_iter().zip(row).collect();
-        pairs.into_iter().enumerate().map(move |(class, (p, gradient))| {
-            gradient - (p - f64::from(class == label))
-        })
-    });
+    let errors =
+        softmax(&logits).into_iter().zip(labels).zip(gradient).flat_map(|((p, label), row)| {
+            let pairs: Vec<(f64, f64)> = p.into_iter().zip(row).collect();
+            pairs
+                .into_iter()
+                .enumerate()
+                .map(move |(class, (p, gradient))| gradient - (p - f64::from(class == label)))
+        });
     Ok(largest(errors))
 }
 
@@ -99,8 +103,7 @@ pub(super) fn gaussian_kl(cases: &mut Stream, draws: usize) -> f64 {
     let (m1, m2) = (cases.standard_normal(), cases.standard_normal());
     let (s1, s2) = (0.5 + cases.unit(), 0.5 + cases.unit());
     let closed = (s2 / s1).ln() + (s1 * s1 + (m1 - m2).powi(2)) / (2.0 * s2 * s2) - 0.5;
-    let log_density =
-        |x: f64, mean: f64, std: f64| -((x - mean) / std).powi(2) / 2.0 - std.ln();
+    let log_density = |x: f64, mean: f64, std: f64| -((x - mean) / std).powi(2) / 2.0 - std.ln();
     let sum: f64 = (0..draws)
         .map(|_| m1 + s1 * cases.standard_normal())
         .map(|x| log_density(x, m1, s1) - log_density(x, m2, s2))
@@ -109,7 +112,9 @@ pub(super) fn gaussian_kl(cases: &mut Stream, draws: usize) -> f64 {
     (sum / draws as f64 - closed) / closed.max(1.0)
 }
 
-fn gradient_of_cross_entropy(cases: &mut Stream) -> Result<(Vec<Vec<f64>>, Vec<usize>, Vec<Vec<f64>>)> {
+fn gradient_of_cross_entropy(
+    cases: &mut Stream,
+) -> Result<(Vec<Vec<f64>>, Vec<usize>, Vec<Vec<f64>>)> {
     let logits = random_logits(cases);
     let labels: Vec<usize> = (0..SAMPLES).map(|_| cases.below(CLASSES as u64) as usize).collect();
     let target: Vec<u32> = labels.iter().map(|label| *label as u32).collect();
@@ -154,5 +159,7 @@ fn relative(found: f64, expected: f64) -> f64 {
 
 /// The largest magnitude; NaN if any is.
 fn largest(errors: impl Iterator<Item = f64>) -> f64 {
-    errors.map(f64::abs).fold(0.0, |largest, error| if error > largest || error.is_nan() { error } else { largest })
+    errors
+        .map(f64::abs)
+        .fold(0.0, |largest, error| if error > largest || error.is_nan() { error } else { largest })
 }

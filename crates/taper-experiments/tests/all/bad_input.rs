@@ -37,7 +37,10 @@ fn a_misspelt_key() {
 #[test]
 fn a_wrong_type() {
     let said = refusal_of("steps=many");
-    assert!(said.contains("`steps`: expected a whole number, 0 or more, got string \"many\""), "{said}");
+    assert!(
+        said.contains("`steps`: expected a whole number, 0 or more, got string \"many\""),
+        "{said}"
+    );
     assert!(refusal_of("norm=bach").contains("did you mean \"batch\"?"));
 }
 

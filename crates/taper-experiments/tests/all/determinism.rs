@@ -31,7 +31,8 @@ fn stopped_at_a_step_and_continued_in_a_new_process() {
             let stopped = tempfile::tempdir().unwrap();
             let mut processes = 0;
             while files(stopped.path(), "metrics.jsonl").len() < whole.len() {
-                let output = run(stopped.path(), &[&args[..], &["--stop-after", stop_after]].concat());
+                let output =
+                    run(stopped.path(), &[&args[..], &["--stop-after", stop_after]].concat());
                 assert!(matches!(output.status.code(), Some(0 | 130)), "{}", text(&output.stderr));
                 processes += 1;
                 assert!(processes < 40, "{name} never ends");
@@ -52,7 +53,10 @@ fn a_deleted_run_alone_is_made_again() {
     std::fs::remove_dir_all(store.path().join(victim).parent().unwrap()).unwrap();
     let output = run(store.path(), &args);
     let said = text(&output.stderr);
-    assert!(said.contains(&format!("1 runs to make, {} are in the store", before.len() - 1)), "{said}");
+    assert!(
+        said.contains(&format!("1 runs to make, {} are in the store", before.len() - 1)),
+        "{said}"
+    );
     let after = files(store.path(), "times.jsonl");
     assert_eq!(after.len(), before.len());
     assert_eq!(before.iter().filter(|(name, times)| after[*name] != **times).count().min(1), 1);

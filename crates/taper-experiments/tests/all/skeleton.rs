@@ -15,7 +15,10 @@ fn the_worked_example_is_the_skeleton() {
     for file in ["build.rs", "README.md", "src/main.rs", "src/experiment.rs", "src/spec.toml"] {
         let written = fs::read_to_string(folder.path().join("own-experiment").join(file)).unwrap();
         let committed = fs::read_to_string(example.join(file)).unwrap();
-        assert_eq!(written, committed, "{file}: run `taper new own-experiment --in examples` again");
+        assert_eq!(
+            written, committed,
+            "{file}: run `taper new own-experiment --in examples` again"
+        );
     }
 }
 

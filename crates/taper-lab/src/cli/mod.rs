@@ -7,6 +7,7 @@ mod reproduce;
 mod run;
 mod select;
 mod table;
+mod threads;
 mod tune;
 
 use std::io::{self, Write};
@@ -61,6 +62,15 @@ pub fn main(registry: Registry, build: Build) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    let jobs = match &cli.command {
+        Command::Run(args) => Some(args.jobs()),
+        Command::Reproduce(args) => Some(args.jobs()),
+        Command::Tune(args) => Some(args.jobs()),
+        Command::List | Command::Report(_) | Command::New(_) => None,
+    };
+    if let Some(jobs) = jobs {
+        threads::share_out(jobs);
+    }
     let mut out = io::stdout().lock();
     match dispatch(cli.command, &registry, build, &mut out).and_then(|()| flushed(&mut out)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! `reproduce`: every experiment at quick scale, and one report.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 
 use clap::Args as ClapArgs;
 
@@ -17,6 +18,12 @@ pub(super) struct Args {
     place: StoreArgs,
     #[command(flatten)]
     how: MakeArgs,
+}
+
+impl Args {
+    pub(super) fn jobs(&self) -> NonZeroUsize {
+        self.how.jobs()
+    }
 }
 
 pub(super) fn reproduce(

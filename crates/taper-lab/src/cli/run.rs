@@ -1,6 +1,7 @@
 //! `run` and `report`: experiments by name, at one scale.
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
@@ -28,6 +29,12 @@ pub(super) struct Args {
     place: StoreArgs,
     #[command(flatten)]
     how: MakeArgs,
+}
+
+impl Args {
+    pub(super) fn jobs(&self) -> NonZeroUsize {
+        self.how.jobs()
+    }
 }
 
 #[derive(Debug, ClapArgs)]
@@ -141,7 +148,9 @@ fn verdicts(report: &Report) -> comfy_table::Table {
     let mut rows = Vec::new();
     for claim in &report.claims {
         let notes = claim.notes.join(" ");
-        rows.push([claim.id.as_str(), &claim.verdict.label, &notes, "", ""].map(str::to_owned).to_vec());
+        rows.push(
+            [claim.id.as_str(), &claim.verdict.label, &notes, "", ""].map(str::to_owned).to_vec(),
+        );
         for criterion in &claim.criteria {
             rows.push(vec![
                 format!("  {}", criterion.name),

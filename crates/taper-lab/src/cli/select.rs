@@ -54,6 +54,14 @@ pub(super) struct MakeArgs {
     stop_after: Option<u64>,
 }
 
+impl MakeArgs {
+    /// Runs at a time.
+    pub(super) fn jobs(&self) -> NonZeroUsize {
+        let processors = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.jobs.unwrap_or_else(processors)
+    }
+}
+
 impl StoreArgs {
     pub(super) fn open(&self) -> Result<Store> {
         Store::open(&self.store)
@@ -94,10 +102,7 @@ pub(super) fn make(
 ) -> Result<()> {
     let device = place.device.open()?;
     let options = Options {
-        jobs: how
-            .jobs
-            .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN),
+        jobs: how.jobs(),
         device: &device,
         accept_older_code: place.accept_older_code,
         stop_after: how.stop_after,
