@@ -35,7 +35,8 @@ use crate::{Error, Result};
 ///    distributions agree.
 ///
 /// # Errors
-/// [`Initializer::hint`] refuses Xavier and Kaiming for fewer than two dimensions or a fan of 0.
+/// [`Initializer::hint`] refuses a negative standard deviation, and Xavier and Kaiming for fewer than
+/// two dimensions or a fan of 0.
 ///
 /// # References
 /// - Glorot and Bengio 2010, Understanding the difficulty of training deep feedforward neural
@@ -155,7 +156,10 @@ impl Initializer {
         Ok(match self {
             Self::Constant(value) => Init::Const(value),
             Self::Uniform { low, high } => Init::Uniform { lo: low, up: high },
-            Self::Normal { mean, std } => Init::Randn { mean, stdev: std },
+            Self::Normal { mean, std } if std >= 0.0 => Init::Randn { mean, stdev: std },
+            Self::Normal { std, .. } => {
+                return Err(Error::argument("Initializer::hint", "std", "at least 0", std));
+            }
             Self::XavierUniform { gain } => uniform(xavier_std(gain, shape)?),
             Self::XavierNormal { gain } => normal(xavier_std(gain, shape)?),
             Self::KaimingUniform { mode, nonlinearity } => {
