@@ -12,7 +12,15 @@ fn the_worked_example_is_the_skeleton() {
     let into = folder.path().display().to_string();
     good(store.path(), &["new", "own-experiment", "--in", &into]);
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/own-experiment");
-    for file in ["build.rs", "README.md", "src/main.rs", "src/experiment.rs", "src/spec.toml"] {
+    for file in [
+        ".gitignore",
+        "build.rs",
+        "README.md",
+        "src/main.rs",
+        "src/experiment.rs",
+        "src/spec.toml",
+        "tests/smoke.rs",
+    ] {
         let written = fs::read_to_string(folder.path().join("own-experiment").join(file)).unwrap();
         let committed = fs::read_to_string(example.join(file)).unwrap();
         assert_eq!(

@@ -12,13 +12,15 @@ use crate::store::write_whole;
 
 /// The files of the skeleton, and where each goes. The worked example of the repository is this
 /// skeleton under the name `own-experiment`.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 8] = [
+    (".gitignore", include_str!("../../skeleton/gitignore.in")),
     ("Cargo.toml", include_str!("../../skeleton/Cargo.toml.in")),
     ("build.rs", include_str!("../../skeleton/build.rs.in")),
     ("README.md", include_str!("../../skeleton/README.md.in")),
     ("src/main.rs", include_str!("../../skeleton/src/main.rs.in")),
     ("src/experiment.rs", include_str!("../../skeleton/src/experiment.rs.in")),
     ("src/spec.toml", include_str!("../../skeleton/src/spec.toml.in")),
+    ("tests/smoke.rs", include_str!("../../skeleton/tests/smoke.rs.in")),
 ];
 
 #[derive(Debug, ClapArgs)]
