@@ -34,10 +34,11 @@ pub struct CrossEntropyOptions {
 /// The cross-entropy of logits against class indices or probabilities.
 ///
 /// # Equation
-/// lᵢ = − Σ_c w_c q′ᵢ_c log p(i)_c, with p(i) the softmax of the logits of sample i, the class weights w
-/// and the smoothed target q′ = (1 − ε) q + ε / C; q is 1 at the class of an index target and 0 elsewhere.
-/// Reduced as [`Reduction`] says, where the class weight of sample i is Σ_c w_c qᵢ_c, which is that of
-/// its class for an index target.
+/// lᵢ = − Σ_c w_c q′ᵢ_c log pᵢ_c
+///
+/// with the softmax pᵢ of the logits of sample i, the class weights w and the smoothed target
+/// q′ = (1 − ε) q + ε / C; q is 1 at the class of an index target and 0 elsewhere. Reduced as [`Reduction`]
+/// says, where the class weight of sample i is Σ_c w_c qᵢ_c: that of its class for an index target.
 ///
 /// # Shapes
 /// Logits (N, C, ...), in nats, or (C) for a single sample; the class axis C may be any. Index targets

@@ -120,6 +120,9 @@ impl Elements {
     }
 
     fn total_weight(&self, class_weights: Option<&Tensor>) -> Result<f64> {
+        if self.weights.is_none() && class_weights.is_none() {
+            return self.count();
+        }
         let weights: Vec<Vec<f64>> = [self.weights.as_ref(), class_weights, self.mask.as_ref()]
             .into_iter()
             .flatten()

@@ -25,7 +25,9 @@ pub struct MseOptions {
 /// The mean squared error.
 ///
 /// # Equation
-/// lᵢ = (xᵢ − yᵢ)², with the input x and the target y; reduced as [`Reduction`] says.
+/// lᵢ = (xᵢ − yᵢ)²
+///
+/// with the input x and the target y; reduced as [`Reduction`] says.
 ///
 /// # Shapes
 /// Input and target (...), of the same shape with any number of axes, in any unit; the value () in the
