@@ -63,9 +63,9 @@ pub fn main(registry: Registry, build: Build) -> ExitCode {
         Err(error) => error.exit(),
     };
     let jobs = match &cli.command {
-        Command::Run(args) => Some(args.jobs()),
-        Command::Reproduce(args) => Some(args.jobs()),
-        Command::Tune(args) => Some(args.jobs()),
+        Command::Run(args) => Some(args.how.jobs()),
+        Command::Reproduce(args) => Some(args.how.jobs()),
+        Command::Tune(args) => Some(args.how.jobs()),
         Command::List | Command::Report(_) | Command::New(_) => None,
     };
     if let Some(jobs) = jobs {

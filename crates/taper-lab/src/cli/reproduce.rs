@@ -1,7 +1,6 @@
 //! `reproduce`: every experiment at quick scale, and one report.
 
 use std::io::Write;
-use std::num::NonZeroUsize;
 
 use clap::Args as ClapArgs;
 
@@ -17,13 +16,7 @@ pub(super) struct Args {
     #[command(flatten)]
     place: StoreArgs,
     #[command(flatten)]
-    how: MakeArgs,
-}
-
-impl Args {
-    pub(super) fn jobs(&self) -> NonZeroUsize {
-        self.how.jobs()
-    }
+    pub(super) how: MakeArgs,
 }
 
 pub(super) fn reproduce(

@@ -1,7 +1,6 @@
 //! `run` and `report`: experiments by name, at one scale.
 
 use std::io::Write;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::{Instant, SystemTime};
 
@@ -28,13 +27,7 @@ pub(super) struct Args {
     #[command(flatten)]
     place: StoreArgs,
     #[command(flatten)]
-    how: MakeArgs,
-}
-
-impl Args {
-    pub(super) fn jobs(&self) -> NonZeroUsize {
-        self.how.jobs()
-    }
+    pub(super) how: MakeArgs,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -1,7 +1,6 @@
 //! `tune`: runs the grid of a spec's `[tune]` part for every arm and prints the winners.
 
 use std::io::Write;
-use std::num::NonZeroUsize;
 
 use clap::Args as ClapArgs;
 
@@ -27,13 +26,7 @@ pub(super) struct Args {
     #[command(flatten)]
     place: StoreArgs,
     #[command(flatten)]
-    how: MakeArgs,
-}
-
-impl Args {
-    pub(super) fn jobs(&self) -> NonZeroUsize {
-        self.how.jobs()
-    }
+    pub(super) how: MakeArgs,
 }
 
 /// One point of the grid for one arm, and its runs, one a tuning seed.
