@@ -217,11 +217,11 @@ mod tests {
         node.merge(&Node::nested(&parts, value));
         assert_eq!(from_node::<Settings>(&node).unwrap().steps, 7);
 
-        let (parts, value) = Node::parse_override("inner.deep=7").unwrap();
+        let (parts, value) = Node::parse_override("inner.dept=7").unwrap();
         node.merge(&Node::nested(&parts, value));
         assert_eq!(
             from_node::<Settings>(&node).unwrap_err().to_string(),
-            "--set inner.deep=7: unknown key `deep` in `inner`; did you mean `depth`? (valid keys: depth)"
+            "--set inner.dept=7: unknown key `dept` in `inner`; did you mean `depth`? (valid keys: depth)"
         );
         assert!(Node::parse_override("steps").unwrap_err().to_string().contains("KEY=VALUE"));
         assert!(Node::parse_override("a..b=1").unwrap_err().to_string().contains("empty part"));
