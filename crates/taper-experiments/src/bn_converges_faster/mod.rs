@@ -116,7 +116,7 @@ impl Arm for Training {
     }
 
     fn step(&mut self, record: &mut Record) -> Result<ControlFlow<()>, BoxError> {
-        if record.step() % self.settings.evaluate_every == 0 {
+        if record.step().is_multiple_of(self.settings.evaluate_every) {
             self.evaluate(record)?;
         }
         let (images, labels) = self.batches.next_batch()?;

@@ -157,7 +157,7 @@ impl Arm for Autoencoder {
     }
 
     fn step(&mut self, record: &mut Record) -> Result<ControlFlow<()>, BoxError> {
-        if record.step() % self.settings.record_every == 0 {
+        if record.step().is_multiple_of(self.settings.record_every) {
             record.metric("test_sse", scalar(&self.sse(&self.test)?)?);
         }
         let rate = self.schedule.learning_rate(self.settings.learning_rate, record.step());

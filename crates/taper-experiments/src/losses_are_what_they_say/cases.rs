@@ -5,6 +5,9 @@ use candle_core::{Device, Tensor, Var};
 use taper_core::{Error, Result, Stream};
 use taper_losses::{CrossEntropyOptions, MseOptions, Reduction, Target, cross_entropy, mse};
 
+/// A row a sample, a column a class.
+type Rows = Vec<Vec<f64>>;
+
 const CLASSES: usize = 7;
 const SAMPLES: usize = 8;
 
@@ -112,9 +115,8 @@ pub(super) fn gaussian_kl(cases: &mut Stream, draws: usize) -> f64 {
     (sum / draws as f64 - closed) / closed.max(1.0)
 }
 
-fn gradient_of_cross_entropy(
-    cases: &mut Stream,
-) -> Result<(Vec<Vec<f64>>, Vec<usize>, Vec<Vec<f64>>)> {
+/// Random logits and labels, and the gradient of the summed cross-entropy, a row a sample.
+fn gradient_of_cross_entropy(cases: &mut Stream) -> Result<(Rows, Vec<usize>, Rows)> {
     let logits = random_logits(cases);
     let labels: Vec<usize> = (0..SAMPLES).map(|_| cases.below(CLASSES as u64) as usize).collect();
     let target: Vec<u32> = labels.iter().map(|label| *label as u32).collect();
@@ -129,12 +131,12 @@ fn gradient_of_cross_entropy(
     Ok((logits, labels, gradient))
 }
 
-fn random_logits(cases: &mut Stream) -> Vec<Vec<f64>> {
+fn random_logits(cases: &mut Stream) -> Rows {
     (0..SAMPLES).map(|_| (0..CLASSES).map(|_| 3.0 * cases.standard_normal()).collect()).collect()
 }
 
 /// The softmax of each row, from its definition: the logits here are small.
-fn softmax(logits: &[Vec<f64>]) -> Vec<Vec<f64>> {
+fn softmax(logits: &[Vec<f64>]) -> Rows {
     logits
         .iter()
         .map(|row| {
