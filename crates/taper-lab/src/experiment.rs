@@ -112,7 +112,7 @@ impl Registry {
         Self::default()
     }
 
-    /// Adds an experiment. A spec that is wrong is kept for [`Registry::checked`] to report, so that
+    /// Adds an experiment. A spec that is wrong is reported when the command line starts, so that
     /// registering stays a plain list.
     #[must_use]
     pub fn with<E: Experiment>(mut self) -> Self {
