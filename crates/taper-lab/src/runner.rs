@@ -1,6 +1,7 @@
 //! Makes the runs of a plan: several at a time, each one resumable, each one to its end or saved.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +21,9 @@ use crate::store::{RunDir, Standing, Store, Stretch};
 
 /// A run that is not finished is saved this often.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
+
+/// How often to look whether another process is done with a run.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How runs are made.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +49,8 @@ pub(crate) enum Event<'a> {
         finished: usize,
         /// To be made.
         open: usize,
+        /// Of those, saved part-way.
+        begun: usize,
     },
     /// A damaged run was moved away and will be made again.
     SetAside {
@@ -96,7 +102,8 @@ pub(crate) fn execute(
         open.push_back((index, run, dir));
     }
     let planned = open.len();
-    observe(Event::Planned { finished: runs.len() - planned, open: planned });
+    let begun = open.iter().filter(|(_, _, dir)| dir.is_begun()).count();
+    observe(Event::Planned { finished: runs.len() - planned, open: planned, begun });
 
     let queue = Mutex::new(open);
     let failures: Mutex<Vec<Error>> = Mutex::new(Vec::new());
@@ -189,7 +196,11 @@ fn guarded(
 }
 
 fn make(run: &Run<'_>, dir: &RunDir, options: Options<'_>, advance: &dyn Fn(f64)) -> Result<Ended> {
-    let lock = dir.begin(&run.key)?;
+    let Some(lock) = wait_for(run, dir, options.stop)? else { return Ok(Ended::Saved) };
+    if let Standing::Finished(_) = dir.standing() {
+        // The process that held the run has made it.
+        return Ok(Ended::Whole);
+    }
     let begun = Instant::now();
     let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut times = dir.times();
@@ -233,6 +244,19 @@ fn make(run: &Run<'_>, dir: &RunDir, options: Options<'_>, advance: &dyn Fn(f64)
     dir.finish(record.bytes(), record.step(), &times)?;
     drop(lock);
     Ok(Ended::Whole)
+}
+
+/// The run's lock, once no other process makes this run; none when asked to stop before that.
+fn wait_for(run: &Run<'_>, dir: &RunDir, stop: &AtomicBool) -> Result<Option<File>> {
+    loop {
+        if let Some(lock) = dir.begin(&run.key)? {
+            return Ok(Some(lock));
+        }
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }
 
 /// An arm's whole state and its record, as the bytes of a safetensors file.
@@ -423,16 +447,23 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_another_process_holds_is_said() {
+    fn a_run_that_another_process_holds_is_waited_for() {
         let store = tempfile::tempdir().unwrap();
         let registry = Registry::new().with::<Toy>();
         let selection =
             Selection::new(registry.find("toy").unwrap(), Scale::Quick, None, &[]).unwrap();
         let runs = selection.runs(machinery("a")).unwrap();
         let dir = Store::open(store.path()).unwrap().run(&runs[0].key).unwrap();
-        let _held = dir.begin(&runs[0].key).unwrap();
-        let (result, seen) = run(store.path(), &[], "a", options(2));
-        assert_eq!((seen.made, seen.failed), (5, 1));
-        assert!(result.unwrap_err().to_string().contains("another process"));
+        let held = dir.begin(&runs[0].key).unwrap().unwrap();
+        assert!(dir.begin(&runs[0].key).unwrap().is_none());
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| run(store.path(), &[], "a", options(2)));
+            std::thread::sleep(LOOK_AGAIN);
+            assert!(!other.is_finished());
+            drop(held);
+            let (result, seen) = other.join().unwrap();
+            result.unwrap();
+            assert_eq!(seen, made(6));
+        });
     }
 }

@@ -148,24 +148,19 @@ impl RunDir {
     }
 
     /// Makes the folder and its `run.toml`, and takes the run's lock: held until the value is dropped,
-    /// and by the system's doing also when the process is killed.
-    pub(crate) fn begin(&self, key: &RunKey) -> Result<File> {
+    /// and by the system's doing also when the process is killed. `None` while another process has it.
+    pub(crate) fn begin(&self, key: &RunKey) -> Result<Option<File>> {
         fs::create_dir_all(&self.path).map_err(Error::io("make the run's folder", &self.path))?;
         let path = self.path.join(LOCK);
         let lock = File::create(&path).map_err(Error::io("make the run's lock", &path))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Error::Usage(format!(
-                    "{} is being run by another process; wait for it, or use another --store",
-                    self.path.display()
-                )));
-            }
+            Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(Error::io("lock the run", &path)(error)),
         }
         self.sweep();
         self.write(RUN, key.to_toml()?.as_bytes())?;
-        Ok(lock)
+        Ok(Some(lock))
     }
 
     /// The key of the run.
@@ -221,6 +216,11 @@ impl RunDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("read the checkpoint", &path)(error)),
         }
+    }
+
+    /// Whether the run was stopped part-way.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.path.join(CHECKPOINT).is_file()
     }
 
     /// Saves a run part-way. The checkpoint holds the record too, so one file is the whole state.

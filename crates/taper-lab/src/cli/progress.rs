@@ -28,13 +28,15 @@ impl Progress {
 
     pub(super) fn observe(&self, event: &Event<'_>) {
         match event {
-            Event::Planned { open: 0, finished } => {
-                self.note(&format!("{finished} runs are in the store"))
+            Event::Planned { open: 0, finished, .. } => {
+                self.note(&format!("{finished} runs are in the store"));
             }
-            Event::Planned { finished, open } => {
+            Event::Planned { finished, open, begun } => {
                 self.bar.set_length(*open as u64 * PARTS);
                 self.bar.enable_steady_tick(Duration::from_millis(200));
-                self.note(&format!("{open} runs to make, {finished} are in the store"));
+                let partly =
+                    if *begun > 0 { format!(" ({begun} partly done)") } else { String::new() };
+                self.note(&format!("{open} runs to make{partly}, {finished} are in the store"));
             }
             Event::SetAside { from, to, reason } => self.note(&format!(
                 "{}: damaged ({reason}); set aside in {} and run again",

@@ -146,7 +146,7 @@ fn verdicts(report: &Report) -> comfy_table::Table {
         );
         for criterion in &claim.criteria {
             rows.push(vec![
-                format!("  {}", criterion.name),
+                format!("· {}", criterion.name),
                 criterion.verdict.label.clone(),
                 criterion.ours.clone(),
                 criterion.paper.clone().unwrap_or_default(),

@@ -63,8 +63,14 @@ fn summary(claims: &[Evaluated<'_>]) -> String {
     if untested > 0 {
         parts.push(format!("{untested} not tested"));
     }
+    let changed = claims.iter().any(|claim| !claim.selection.overrides.is_empty());
+    let warning = if changed {
+        " Settings were overridden: this is not the published experiment."
+    } else {
+        ""
+    };
     format!(
-        "Of {} {}: {}. A verdict is conditional on the data set and covers the spread over seeds.",
+        "Of {} {}: {}.{warning} A verdict is conditional on the data set and covers the spread over seeds.",
         claims.len(),
         if claims.len() == 1 { "claim" } else { "claims" },
         parts.join(", ")
@@ -122,7 +128,7 @@ fn notes(claim: &Evaluated<'_>) -> Vec<String> {
             notes.push(format!("Not testable at this scale: {reason}."))
         }
         Standing::Incomplete(missing) => notes.push(format!(
-            "{missing} of {} runs are not in the store; `run {}` makes them.",
+            "{missing} of {} runs are missing or damaged; `run {}`, with the same options, makes them.",
             claim.runs.len(),
             claim.selection.entry.spec.name
         )),
