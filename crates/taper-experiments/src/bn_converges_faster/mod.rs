@@ -145,7 +145,7 @@ impl Stateful for Training {
         snapshot.put("optimizer", &self.optimizer)?;
         snapshot.put("batches", &self.batches)?;
         snapshot.put("drift", &self.drift)?;
-        snapshot.put_u64("reached", self.reached.map_or(u64::MAX, |step| step));
+        snapshot.put_u64("reached", self.reached.unwrap_or(u64::MAX));
         Ok(())
     }
 
