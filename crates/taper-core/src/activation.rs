@@ -1,9 +1,11 @@
 //! Elementwise nonlinearities with PyTorch's values and gradients.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Module, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
+use taper_kernels::buffer;
 
 use crate::Error;
+use crate::op::{self, Destination, Elements, Scalar, by_dtype};
 
 /// An elementwise nonlinearity.
 ///
@@ -89,9 +91,36 @@ impl Module for Activation {
         }
         match self {
             Self::Identity => Ok(x.clone()),
+            _ if op::has_kernels(x) => x.contiguous()?.apply_op1(FusedActivation(self.kernel())),
+            _ => self.composed(x),
+        }
+    }
+}
+
+impl Activation {
+    /// The same choice for the kernels.
+    pub fn kernel(self) -> taper_kernels::Activation {
+        match self {
+            Self::Identity => taper_kernels::Activation::Identity,
+            Self::Relu => taper_kernels::Activation::Relu,
+            Self::LeakyRelu { negative_slope } => {
+                taper_kernels::Activation::LeakyRelu(negative_slope)
+            }
+            Self::Sigmoid => taper_kernels::Activation::Sigmoid,
+            Self::Tanh => taper_kernels::Activation::Tanh,
+            Self::Gelu => taper_kernels::Activation::Gelu,
+            Self::Silu => taper_kernels::Activation::Silu,
+            Self::Softplus => taper_kernels::Activation::Softplus,
+        }
+    }
+
+    /// The twin of the fused operation in candle's operations.
+    pub(crate) fn composed(self, x: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Identity => Ok(x.clone()),
             // A choice rather than a product, which would be NaN at infinity; NaN goes through.
             Self::Relu => x.le(0.0)?.where_cond(&x.zeros_like()?, x),
-            Self::LeakyRelu { negative_slope } => x.gt(0.0)?.where_cond(x, &(x * *negative_slope)?),
+            Self::LeakyRelu { negative_slope } => x.gt(0.0)?.where_cond(x, &(x * negative_slope)?),
             Self::Sigmoid => candle_nn::ops::sigmoid(x),
             Self::Tanh => x.tanh(),
             // Not candle's gelu_erf and silu: their backward is rounded to six digits, or cancels.
@@ -99,6 +128,41 @@ impl Module for Activation {
             Self::Silu => x * candle_nn::ops::sigmoid(x)?,
             Self::Softplus => softplus(x),
         }
+    }
+}
+
+/// One pass over memory in each direction.
+struct FusedActivation(taper_kernels::Activation);
+
+impl FusedActivation {
+    fn pull<T: Scalar>(&self, x: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
+        let Some(mut destination) = Destination::<T>::of(x) else {
+            return Ok(None);
+        };
+        let upstream = upstream.contiguous()?;
+        let (x, upstream) = (Elements::of(x)?, Elements::of(&upstream)?);
+        let (gradient, update) = destination.place();
+        self.0.backward(x.slice()?, upstream.slice()?, gradient, update);
+        destination.finish()
+    }
+}
+
+impl CustomOp1 for FusedActivation {
+    fn name(&self) -> &'static str {
+        "activation"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        by_dtype!("activation", op::dtype(storage), T => {
+            let x = op::elements::<T>(storage, layout)?;
+            let mut y = buffer(x.len());
+            self.0.forward(x, &mut y);
+            Ok((op::storage(y), layout.shape().clone()))
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
+        by_dtype!("activation", x.dtype(), T => self.pull::<T>(x, upstream))
     }
 }
 

@@ -1,9 +1,11 @@
 //! The fully connected layer.
 
-use candle_core::{Module, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Module, Shape, Tensor};
 use candle_nn::VarBuilder;
+use taper_kernels::buffer;
 
-use crate::{Error, FanMode, Initializer, Nonlinearity, Result};
+use crate::op::{self, Destination, Elements, Scalar, by_dtype};
+use crate::{Activation, Error, FanMode, Initializer, Nonlinearity, Result};
 
 /// How [`linear`] makes a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -14,6 +16,8 @@ pub struct LinearConfig {
     pub weight_init: Initializer,
     /// How the bias begins; `None` is PyTorch's U(−b, b) with b = 1 / √in_features.
     pub bias_init: Option<Initializer>,
+    /// What is applied to the output in the same pass.
+    pub activation: Activation,
 }
 
 impl Default for LinearConfig {
@@ -26,6 +30,7 @@ impl Default for LinearConfig {
                 nonlinearity: Nonlinearity::LeakyRelu { negative_slope: 5f64.sqrt() },
             },
             bias_init: None,
+            activation: Activation::Identity,
         }
     }
 }
@@ -45,19 +50,19 @@ pub fn linear(
     let shape = Shape::from((out_features, in_features));
     let weight = vb.get_with_hints(&shape, "weight", config.weight_init.hint(&shape)?)?;
     if !config.bias {
-        return Linear::new(weight, None);
+        return Ok(Linear::new(weight, None)?.with_activation(config.activation));
     }
     let bound = 1.0 / (in_features as f64).sqrt();
     let bias_init = config.bias_init.unwrap_or(Initializer::Uniform { low: -bound, high: bound });
     let shape = Shape::from(out_features);
     let bias = vb.get_with_hints(&shape, "bias", bias_init.hint(&shape)?)?;
-    Linear::new(weight, Some(bias))
+    Ok(Linear::new(weight, Some(bias))?.with_activation(config.activation))
 }
 
 /// A fully connected layer.
 ///
 /// # Equation
-/// y = x Wᵀ + b
+/// y = f(x Wᵀ + b), where the activation f is the identity by default.
 ///
 /// # Shapes
 /// x (..., in_features) to y (..., out_features), with any number of leading dimensions, also none;
@@ -68,9 +73,12 @@ pub fn linear(
 /// - `bias`: true.
 /// - `weight_init`: U(−b, b) with b = 1 / √in_features, PyTorch's default.
 /// - `bias_init`: the same distribution.
+/// - `activation`: [`Activation::Identity`]. Given here rather than applied afterwards, it saves a pass over
+///   memory in each direction.
 ///
 /// # Numerics
-/// One matrix product over all leading dimensions, in the dtype of the weight.
+/// One matrix product over all leading dimensions, in the dtype of the weight. On the CPU in f32 and f64
+/// product, bias and activation are one operation, whose result does not depend on the number of threads.
 ///
 /// # Deviations
 /// 1. From `candle_nn::linear`: PyTorch's initial values instead of Kaiming normal with gain √2.
@@ -100,6 +108,7 @@ pub fn linear(
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    activation: Activation,
 }
 
 impl Linear {
@@ -124,7 +133,12 @@ impl Linear {
                 format!("{:?} of shape {:?}", bias.dtype(), bias.dims()),
             ));
         }
-        Ok(Self { weight, bias })
+        Ok(Self { weight, bias, activation: Activation::Identity })
+    }
+
+    /// The same layer with this activation of its output.
+    pub fn with_activation(self, activation: Activation) -> Self {
+        Self { activation, ..self }
     }
 
     /// The weight, (out_features, in_features).
@@ -150,11 +164,155 @@ impl Module for Linear {
         };
         // One product: a batched one is much slower in candle.
         let rows = leading.iter().product::<usize>();
-        let product = x.reshape((rows, last))?.matmul(&self.weight.t()?)?;
+        let x = x.reshape((rows, last))?;
+        let fused = op::has_kernels(&x) && op::has_kernels(&self.weight);
+        let y = if fused && x.dtype() == self.weight.dtype() {
+            self.fused(&x)?
+        } else {
+            self.composed(&x)?
+        };
+        y.reshape([leading, &[out_features]].concat())
+    }
+}
+
+impl Linear {
+    /// One operation for product, bias and activation.
+    fn fused(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let (x, weight) = (x.contiguous()?, self.weight.contiguous()?);
+        // What cannot be told from its output is applied to the output in an operation of its own.
+        let kernel = self.activation.kernel();
+        let inside = if kernel.invertible() { kernel } else { taper_kernels::Activation::Identity };
+        let op = FusedLinear { activation: inside };
+        let y = match &self.bias {
+            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
+            None => x.apply_op2(&weight, op)?,
+        };
+        if kernel.invertible() { Ok(y) } else { self.activation.forward(&y) }
+    }
+
+    /// The twin of [`fused`](Self::fused) in candle's operations.
+    fn composed(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let product = x.matmul(&self.weight.t()?)?;
         let y = match &self.bias {
             Some(bias) => product.broadcast_add(bias)?,
             None => product,
         };
-        y.reshape([leading, &[out_features]].concat())
+        self.activation.composed(&y)
+    }
+}
+
+/// f(x Wᵀ + b) of contiguous tensors, f invertible.
+struct FusedLinear {
+    activation: taper_kernels::Activation,
+}
+
+/// x, W and perhaps b in the forward pass.
+type Stored<'a> = (&'a CpuStorage, &'a Layout);
+
+impl FusedLinear {
+    fn sizes(x: &Layout, weight: &Layout) -> candle_core::Result<taper_kernels::Linear> {
+        let (rows, inputs) = x.shape().dims2()?;
+        Ok(taper_kernels::Linear { rows, inputs, outputs: weight.shape().dims2()?.0 })
+    }
+
+    fn run<T: Scalar>(
+        &self,
+        x: Stored<'_>,
+        weight: Stored<'_>,
+        bias: Option<Stored<'_>>,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        let sizes = Self::sizes(x.1, weight.1)?;
+        let bias = bias.map(|(storage, layout)| op::elements::<T>(storage, layout)).transpose()?;
+        let mut y = buffer::<T>(sizes.rows * sizes.outputs);
+        let (x, weight) = (op::elements(x.0, x.1)?, op::elements(weight.0, weight.1)?);
+        sizes.forward(x, weight, bias, self.activation, &mut y);
+        Ok((op::storage(y), Shape::from((sizes.rows, sizes.outputs))))
+    }
+
+    fn pull<T: Scalar>(
+        &self,
+        [x, weight, y, upstream]: [&Tensor; 4],
+        bias: Option<&Tensor>,
+    ) -> candle_core::Result<[Option<Tensor>; 3]> {
+        let sizes = Self::sizes(x.layout(), weight.layout())?;
+        let upstream = upstream.contiguous()?;
+        let (mut of_x, mut of_weight) = (Destination::<T>::of(x), Destination::of(weight));
+        let mut of_bias = bias.and_then(Destination::of);
+        sizes.backward(
+            Elements::of(x)?.slice()?,
+            Elements::of(weight)?.slice()?,
+            Elements::of(y)?.slice()?,
+            Elements::of(&upstream)?.slice()?,
+            self.activation,
+            op::place(&mut of_x),
+            op::place(&mut of_weight),
+            op::place(&mut of_bias),
+        );
+        Ok([op::finish(of_x)?, op::finish(of_weight)?, op::finish(of_bias)?])
+    }
+}
+
+impl CustomOp2 for FusedLinear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        by_dtype!("linear", op::dtype(x), T => {
+            self.run::<T>((x, x_layout), (weight, weight_layout), None)
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        y: &Tensor,
+        upstream: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
+        let [of_x, of_weight, _] = by_dtype!("linear", x.dtype(), T => {
+            self.pull::<T>([x, weight, y, upstream], None)
+        })?;
+        Ok((of_x, of_weight))
+    }
+}
+
+impl CustomOp3 for FusedLinear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> candle_core::Result<(CpuStorage, Shape)> {
+        by_dtype!("linear", op::dtype(x), T => {
+            self.run::<T>((x, x_layout), (weight, weight_layout), Some((bias, bias_layout)))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        y: &Tensor,
+        upstream: &Tensor,
+    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [of_x, of_weight, of_bias] = by_dtype!("linear", x.dtype(), T => {
+            self.pull::<T>([x, weight, y, upstream], Some(bias))
+        })?;
+        Ok((of_x, of_weight, of_bias))
     }
 }

@@ -1,0 +1,113 @@
+//! Sums and maxima of a fixed shape.
+//!
+//! A sum of floating-point numbers depends on its order. Here element i always goes to lane i mod 32, and the
+//! lanes are added in halves: the same bits for every instruction set with the same arithmetic, while the
+//! compiler is free to hold the lanes in registers of any width.
+
+use crate::Element;
+
+/// Lanes of a running reduction: enough to keep four 256-bit or two 512-bit additions in flight.
+pub(crate) const LANES: usize = 32;
+
+/// Adds the lanes in halves.
+#[inline(always)]
+pub(crate) fn total<T: Element>(mut lanes: [T; LANES]) -> T {
+    let mut width = LANES / 2;
+    while width > 0 {
+        for at in 0..width {
+            lanes[at] += lanes[at + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// Σ term(i) over `0..length`, where the caller reads slices of that length.
+///
+/// `term` is called for whole blocks of lanes first and for the rest one by one.
+#[inline(always)]
+pub(crate) fn sum_by<T: Element>(length: usize, term: impl Fn(usize) -> T) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let blocks = length / LANES * LANES;
+    let mut start = 0;
+    while start < blocks {
+        for (at, lane) in lanes.iter_mut().enumerate() {
+            *lane += term(start + at);
+        }
+        start += LANES;
+    }
+    for at in blocks..length {
+        lanes[at - blocks] += term(at);
+    }
+    total(lanes)
+}
+
+/// Σ x.
+#[inline(always)]
+pub(crate) fn sum<T: Element>(x: &[T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let blocks = x.chunks_exact(LANES);
+    let rest = blocks.remainder();
+    for block in blocks {
+        for at in 0..LANES {
+            lanes[at] += block[at];
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += *x;
+    }
+    total(lanes)
+}
+
+/// The largest element, NaN if there is one; −∞ of nothing.
+#[inline(always)]
+pub(crate) fn max<T: Element>(x: &[T]) -> T {
+    let mut lanes = [T::NEG_INFINITY; LANES];
+    let blocks = x.chunks_exact(LANES);
+    let rest = blocks.remainder();
+    for block in blocks {
+        for at in 0..LANES {
+            lanes[at] = larger(lanes[at], block[at]);
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane = larger(*lane, *x);
+    }
+    lanes.into_iter().fold(T::NEG_INFINITY, larger)
+}
+
+/// The larger of two, NaN if one is.
+#[inline(always)]
+#[allow(clippy::eq_op)] // Only NaN is not equal to itself.
+fn larger<T: Element>(a: T, b: T) -> T {
+    if a > b || a != a { a } else { b }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_every_length() {
+        for length in 0..200 {
+            let x: Vec<f64> = (1..=length).map(|at| at as f64).collect();
+            let expected = (length * (length + 1) / 2) as f64;
+            assert_eq!(sum(&x), expected);
+            assert_eq!(sum_by(x.len(), |at| x[at]), expected);
+        }
+    }
+
+    #[test]
+    fn maxima_of_every_length_and_place() {
+        assert_eq!(max::<f32>(&[]), f32::NEG_INFINITY);
+        for length in 1..100 {
+            for place in 0..length {
+                let mut x = vec![-1.0f32; length];
+                x[place] = 2.0;
+                assert_eq!(max(&x), 2.0);
+                x[place] = f32::NAN;
+                assert!(max(&x).is_nan());
+            }
+        }
+    }
+}

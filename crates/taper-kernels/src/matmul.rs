@@ -1,0 +1,226 @@
+//! Products of matrices: the blocks of the result are tasks, each a product on one thread by the `gemm` crate.
+
+#![allow(unsafe_code)]
+
+use std::any::TypeId;
+use std::ops::Range;
+
+use crate::Element;
+use crate::threads::{self, Disjoint};
+
+/// A matrix in a slice, by its strides.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a, T> Matrix<'a, T> {
+    /// `data` as `rows` rows of `columns` elements, one after the other.
+    ///
+    /// # Panics
+    /// Where `data` has another length.
+    pub fn new(data: &'a [T], rows: usize, columns: usize) -> Self {
+        assert_eq!(data.len(), rows * columns, "a {rows} x {columns} matrix");
+        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// The same elements with rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+
+    fn row_range(self, range: &Range<usize>) -> Self {
+        let start = if range.is_empty() { 0 } else { range.start * self.row_stride };
+        Self { data: &self.data[start..], rows: range.len(), ..self }
+    }
+
+    fn column_range(self, range: &Range<usize>) -> Self {
+        self.transposed().row_range(range).transposed()
+    }
+}
+
+/// What becomes of what is in the result already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// It is written over.
+    Replace,
+    /// It is added to.
+    Add,
+}
+
+/// `out` (rows of a × columns of b, row-major) = a b, or `out` += a b.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub fn matmul<T: Element>(a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T], update: Update) {
+    matmul_then(a, b, out, update, |_, _, _| {});
+}
+
+/// [`matmul`], after which `then(row, column, segment)` is called for each row of each block while it is
+/// still in the cache: `segment` begins at that column of that row of `out`.
+pub(crate) fn matmul_then<T: Element>(
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    out: &mut [T],
+    update: Update,
+    then: impl Fn(usize, usize, &mut [T]) + Sync,
+) {
+    assert_eq!(a.columns, b.rows, "the inner dimensions");
+    assert_eq!(out.len(), a.rows * b.columns, "the size of the product");
+    let width = b.columns;
+    let grid = Grid::new(a.rows, b.columns, a.columns);
+    let out = Disjoint::new(out);
+    threads::run(grid.tasks(), |task| {
+        let (rows, columns) = grid.block(task);
+        // SAFETY: the blocks of the grid do not overlap, so neither do the rows of different blocks; within
+        // this task only one of the two borrows below is used at a time.
+        unsafe {
+            let first = rows.start * width + columns.start;
+            let block = out.pointer_range(first..first + (rows.len() - 1) * width + columns.len());
+            product(a.row_range(&rows), b.column_range(&columns), block, width, update);
+            for row in rows {
+                let start = row * width;
+                let segment = out.slice(start + columns.start..start + columns.end);
+                then(row, columns.start, segment);
+            }
+        }
+    });
+}
+
+/// `out` (row-major, contiguous) = a b or `out` += a b on this thread, for tasks that hold many small products.
+///
+/// # Panics
+/// Where the shapes do not fit.
+pub(crate) fn matmul_here<T: Element>(
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    out: &mut [T],
+    update: Update,
+) {
+    assert_eq!(a.columns, b.rows, "the inner dimensions");
+    assert_eq!(out.len(), a.rows * b.columns, "the size of the product");
+    // SAFETY: `out` is borrowed mutably and holds rows of b.columns elements.
+    unsafe { product(a, b, out.as_mut_ptr(), b.columns, update) }
+}
+
+/// # Safety
+/// `out` points to a.rows rows of b.columns elements, `stride` apart, that nobody else uses meanwhile.
+unsafe fn product<T: Element>(
+    a: Matrix<'_, T>,
+    b: Matrix<'_, T>,
+    out: *mut T,
+    stride: usize,
+    update: Update,
+) {
+    for matrix in [a, b] {
+        let last = |count: usize, stride: usize| count.saturating_sub(1) * stride;
+        let end = last(matrix.rows, matrix.row_stride) + last(matrix.columns, matrix.column_stride);
+        let empty = matrix.rows == 0 || matrix.columns == 0;
+        assert!(empty || end < matrix.data.len(), "a matrix within its slice");
+    }
+    let keep = update == Update::Add;
+    // Two concrete calls: only these types are `Element`.
+    if TypeId::of::<T>() == TypeId::of::<f32>() {
+        // SAFETY: T is f32; the operands lie within their slices, as asserted; `out` as the caller promises.
+        unsafe {
+            gemm::gemm::<f32>(
+                a.rows,
+                b.columns,
+                a.columns,
+                out.cast(),
+                1,
+                stride as isize,
+                keep,
+                a.data.as_ptr().cast(),
+                a.column_stride as isize,
+                a.row_stride as isize,
+                b.data.as_ptr().cast(),
+                b.column_stride as isize,
+                b.row_stride as isize,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    } else {
+        // SAFETY: as above, with T f64.
+        unsafe {
+            gemm::gemm::<f64>(
+                a.rows,
+                b.columns,
+                a.columns,
+                out.cast(),
+                1,
+                stride as isize,
+                keep,
+                a.data.as_ptr().cast(),
+                a.column_stride as isize,
+                a.row_stride as isize,
+                b.data.as_ptr().cast(),
+                b.column_stride as isize,
+                b.row_stride as isize,
+                1.0,
+                1.0,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    }
+}
+
+/// How a result is cut into blocks: by its shape alone, so that each element is computed the same way for
+/// any number of threads.
+struct Grid {
+    rows: usize,
+    columns: usize,
+    block_rows: usize,
+    block_columns: usize,
+}
+
+impl Grid {
+    /// Multiplications and additions that one block should at least have (some twenty microseconds).
+    const WORK: usize = 1 << 20;
+    /// The most blocks that a result is cut into: each packs its operands anew.
+    const MOST: usize = 8;
+
+    fn new(rows: usize, columns: usize, depth: usize) -> Self {
+        let work = rows.saturating_mul(columns).saturating_mul(depth);
+        let parts = (work / Self::WORK).clamp(1, Self::MOST);
+        let cut = |length: usize| length.div_ceil(parts).next_multiple_of(16).max(1);
+        // Along the longer side, so that the shorter operand, which every block packs, is the small one.
+        if columns >= rows {
+            Self { rows, columns, block_rows: rows.max(1), block_columns: cut(columns) }
+        } else {
+            Self { rows, columns, block_rows: cut(rows), block_columns: columns.max(1) }
+        }
+    }
+
+    fn tasks(&self) -> usize {
+        self.rows.div_ceil(self.block_rows) * self.columns.div_ceil(self.block_columns)
+    }
+
+    fn block(&self, task: usize) -> (Range<usize>, Range<usize>) {
+        let across = self.columns.div_ceil(self.block_columns);
+        let range =
+            |at: usize, size: usize, length: usize| at * size..((at + 1) * size).min(length);
+        (
+            range(task / across, self.block_rows, self.rows),
+            range(task % across, self.block_columns, self.columns),
+        )
+    }
+}
