@@ -39,9 +39,17 @@ impl Scalar for f64 {
 
 /// Whether the kernels work on tensors like this one: f32 or f64 on the CPU.
 ///
-/// Half precision is widened at the edge, by the layer or the loss; other devices run the composed twin.
+/// Half precision is [widened](widen) at the edge; other devices run the composed twin.
 pub fn has_kernels(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && matches!(tensor.dtype(), DType::F32 | DType::F64)
+}
+
+/// `tensor` in a dtype for which there are kernels: half precision becomes f32, and the gradient goes back.
+pub fn widen(tensor: &Tensor) -> Result<Tensor> {
+    match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.to_dtype(DType::F32),
+        _ => Ok(tensor.clone()),
+    }
 }
 
 /// Evaluates an expression for the element type of a dtype: `by_dtype!(x.dtype(), T => forward::<T>(x))`.

@@ -1,4 +1,4 @@
-//! Parallel, vectorised loops of deep learning over slices.
+#![doc = include_str!("../README.md")]
 
 mod activation;
 mod buffer;
