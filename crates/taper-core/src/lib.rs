@@ -27,3 +27,4 @@ pub use parameters::Parameters;
 pub use schedule::Schedule;
 pub use state::{Snapshot, Stateful};
 pub use stream::{Stream, stream};
+pub use taper_kernels::instruction_set;
