@@ -21,6 +21,6 @@ pub use error::{Error, Result};
 pub use initializer::{FanMode, Initializer, Nonlinearity};
 pub use linear::{Linear, LinearConfig, linear};
 pub use parameters::Parameters;
-pub use schedule::Schedule;
+pub use schedule::{Anneal, OneCycle, OneCycleConfig, Schedule};
 pub use state::{Snapshot, Stateful};
 pub use stream::{Stream, stream};
