@@ -86,6 +86,20 @@ fn single_and_double_precision_begin_alike() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_linear_layer_takes_every_initialiser() -> Result<()> {
+    let parameters = Parameters::new(&stream(11, "init"));
+    let vb = parameters.builder(DType::F64, &Device::Cpu);
+    let config =
+        LinearConfig { weight_init: ORTHOGONAL, bias_init: Some(TRUNCATED), ..Default::default() };
+    let layer = linear(6, 3, config, vb)?;
+    let expected = (Tensor::eye(3, DType::F64, &Device::Cpu)? * 2.25)?;
+    assert_close(&layer.weight().matmul(&layer.weight().t()?)?, &expected, 1e-14);
+    let bias = layer.bias().unwrap().to_vec1::<f64>()?;
+    assert!(bias.iter().all(|value| (-0.4..=1.6).contains(value)), "{bias:?}");
+    Ok(())
+}
+
 /// A builder whose normal numbers are given.
 struct Draws(Tensor);
 
