@@ -24,7 +24,7 @@ pub use gradients::{Gradient, GradientStore, Gradients};
 pub use initializer::{FanMode, Initializer, Nonlinearity};
 pub use linear::{Linear, LinearConfig, linear};
 pub use parameters::Parameters;
-pub use schedule::Schedule;
+pub use schedule::{Anneal, OneCycle, OneCycleConfig, Schedule};
 pub use state::{Snapshot, Stateful};
 pub use stream::{Stream, stream};
 pub use taper_kernels::instruction_set;

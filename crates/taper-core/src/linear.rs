@@ -47,15 +47,13 @@ pub fn linear(
             return Err(Error::argument("linear", argument, "at least 1", features));
         }
     }
-    let shape = Shape::from((out_features, in_features));
-    let weight = vb.get_with_hints(&shape, "weight", config.weight_init.hint(&shape)?)?;
+    let weight = config.weight_init.parameter((out_features, in_features), "weight", &vb)?;
     if !config.bias {
         return Ok(Linear::new(weight, None)?.with_activation(config.activation));
     }
     let bound = 1.0 / (in_features as f64).sqrt();
     let bias_init = config.bias_init.unwrap_or(Initializer::Uniform { low: -bound, high: bound });
-    let shape = Shape::from(out_features);
-    let bias = vb.get_with_hints(&shape, "bias", bias_init.hint(&shape)?)?;
+    let bias = bias_init.parameter(out_features, "bias", &vb)?;
     Ok(Linear::new(weight, Some(bias))?.with_activation(config.activation))
 }
 
