@@ -1,6 +1,6 @@
 //! The fully connected layer.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Module, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Module, Shape, Tensor};
 use candle_nn::VarBuilder;
 use taper_kernels::buffer;
 
@@ -153,24 +153,18 @@ impl Linear {
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (out_features, in_features) = self.weight.dims2()?;
-        let Some((&last, leading)) =
-            x.dims().split_last().filter(|(last, _)| **last == in_features)
-        else {
+        let (_, in_features) = self.weight.dims2()?;
+        if x.dims().last() != Some(&in_features) {
             let expected = format!("(..., {in_features})");
             let received = format!("{:?}", x.dims());
             return Err(Error::argument("Linear::forward", "x", expected, received).into());
-        };
-        // One product: a batched one is much slower in candle.
-        let rows = leading.iter().product::<usize>();
-        let x = x.reshape((rows, last))?;
+        }
         // Mixed dtypes go to candle, which names them in its error.
-        let y = if x.device().is_cpu() && x.dtype() == self.weight.dtype() {
-            self.fused(&x)?
+        if x.device().is_cpu() && x.dtype() == self.weight.dtype() {
+            self.fused(x)
         } else {
-            self.composed(&x)?
-        };
-        y.reshape([leading, &[out_features]].concat())
+            self.composed(x)
+        }
     }
 }
 
@@ -193,12 +187,16 @@ impl Linear {
 
     /// The twin of [`fused`](Self::fused) in candle's operations.
     fn composed(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let product = x.matmul(&self.weight.t()?)?;
+        // One product: a batched one is much slower in candle.
+        let product = x.reshape(((), x.dim(D::Minus1)?))?.matmul(&self.weight.t()?)?;
         let y = match &self.bias {
             Some(bias) => product.broadcast_add(bias)?,
             None => product,
         };
-        self.activation.composed(&y)
+        let mut shape = x.dims().to_vec();
+        shape.pop();
+        shape.push(self.weight.dim(0)?);
+        self.activation.composed(&y.reshape(shape)?)
     }
 }
 
@@ -211,9 +209,11 @@ struct FusedLinear {
 type Stored<'a> = (&'a CpuStorage, &'a Layout);
 
 impl FusedLinear {
+    /// The sizes of the layer; all but the last dimension of x are rows.
     fn sizes(x: &Layout, weight: &Layout) -> candle_core::Result<taper_kernels::Linear> {
-        let (rows, inputs) = x.shape().dims2()?;
-        Ok(taper_kernels::Linear { rows, inputs, outputs: weight.shape().dims2()?.0 })
+        let (outputs, inputs) = weight.shape().dims2()?;
+        let rows = x.dims().iter().rev().skip(1).product();
+        Ok(taper_kernels::Linear { rows, inputs, outputs })
     }
 
     fn run<T: Scalar>(
@@ -225,9 +225,13 @@ impl FusedLinear {
         let sizes = Self::sizes(x.1, weight.1)?;
         let bias = bias.map(|(storage, layout)| op::elements::<T>(storage, layout)).transpose()?;
         let mut y = buffer::<T>(sizes.rows * sizes.outputs);
+        let x_layout = x.1;
         let (x, weight) = (op::elements(x.0, x.1)?, op::elements(weight.0, weight.1)?);
         sizes.forward(x, weight, bias, self.activation, &mut y);
-        Ok((op::storage(y), Shape::from((sizes.rows, sizes.outputs))))
+        let mut shape = x_layout.dims().to_vec();
+        shape.pop();
+        shape.push(sizes.outputs);
+        Ok((op::storage(y), Shape::from(shape)))
     }
 
     fn pull<T: Scalar>(
