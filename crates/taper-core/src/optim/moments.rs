@@ -178,3 +178,40 @@ impl Rule for MomentRule<'_> {
         parameter - step
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::testing::assert_close;
+
+    #[test]
+    fn fused_and_composed_agree() -> Result<()> {
+        let numbers = |by: f64| -> Result<Tensor> {
+            Ok(Tensor::arange(0.0, 50.0, &Device::Cpu)?.affine(by, 0.3)?.sin()?)
+        };
+        for decay in [Decay::Coupled, Decay::Decoupled] {
+            for weight_decay in [0.0, 0.2] {
+                let var = Var::from_tensor(&numbers(1.0)?)?;
+                let group = Group { parameters: vec![], learning_rate: 0.1, weight_decay };
+                let mut elements = var.to_vec1::<f64>()?;
+                let (mut one, mut other) = (Moment::new(&var)?, Moment::new(&var)?);
+                for step in 1..4 {
+                    let kernel = kernel((decay, (0.9, 0.99), 1e-8), &group, step, 0.5);
+                    let gradient = numbers(step as f64 + 1.5)?;
+                    MomentRule { kernel, moment: &mut one }
+                        .fused(&mut elements, &gradient.to_vec1::<f64>()?)?;
+                    var.set(&MomentRule { kernel, moment: &mut other }.composed(&var, gradient)?)?;
+                    assert_close(&Tensor::new(&*elements, &Device::Cpu)?, &var, 1e-14);
+                    for (one, other) in
+                        [(&one.exp_avg, &other.exp_avg), (&one.exp_avg_sq, &other.exp_avg_sq)]
+                    {
+                        assert_close(&one.to_tensor(&var)?, &other.to_tensor(&var)?, 1e-15);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -234,3 +234,39 @@ impl Stateful for Sgd {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::testing::assert_close;
+
+    #[test]
+    fn fused_and_composed_agree() -> Result<()> {
+        let numbers = |by: f64| -> Result<Tensor> {
+            Ok(Tensor::arange(0.0, 50.0, &Device::Cpu)?.affine(by, 0.3)?.sin()?)
+        };
+        let settings = [(0.0, 0.0, false), (0.9, 0.3, false), (0.9, 0.0, true)];
+        for ((momentum, dampening, nesterov), weight_decay) in
+            settings.into_iter().flat_map(|it| [(it, 0.0), (it, 0.2)])
+        {
+            let config = SgdConfig { momentum, dampening, nesterov, ..Default::default() };
+            let group = Group { parameters: vec![], learning_rate: 0.1, weight_decay };
+            let var = Var::from_tensor(&numbers(1.0)?)?;
+            let mut elements = var.to_vec1::<f64>()?;
+            let (mut one, mut other) = (Memory::zeros(&var)?, Memory::zeros(&var)?);
+            for step in 0..3 {
+                let (kernel, momentum) = kernel(config, &group, step == 0, 0.5);
+                let gradient = numbers(f64::from(step) + 1.5)?;
+                let mut rule = SgdRule { kernel, momentum: momentum.map(|it| (&mut one, it)) };
+                rule.fused(&mut elements, &gradient.to_vec1::<f64>()?)?;
+                let mut rule = SgdRule { kernel, momentum: momentum.map(|it| (&mut other, it)) };
+                var.set(&rule.composed(&var, gradient)?)?;
+                assert_close(&Tensor::new(&*elements, &Device::Cpu)?, &var, 1e-14);
+                assert_close(&one.to_tensor(&var)?, &other.to_tensor(&var)?, 1e-14);
+            }
+        }
+        Ok(())
+    }
+}

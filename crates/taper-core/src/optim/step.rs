@@ -43,6 +43,10 @@ impl<R: Rule> Item<'_, R> {
         if op::has_kernels(self.var) {
             return Ok(by_dtype!("optimizer", self.var.dtype(), T => self.fused::<T>())?);
         }
+        if self.var.elem_count() == 0 {
+            // candle returns its argument for some operations on nothing, which `set` then refuses.
+            return Ok(());
+        }
         let parameter = self.rule.composed(self.var, self.gradient.to_tensor()?)?;
         Ok(self.var.set(&parameter)?)
     }
