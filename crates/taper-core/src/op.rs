@@ -17,6 +17,9 @@ pub use crate::gradients::Destination;
 pub trait Scalar: Element + WithDType {
     /// The buffer of a [`CpuStorage`], which is left empty; `None` where it holds another dtype.
     fn take(storage: &mut CpuStorage) -> Option<Vec<Self>>;
+
+    /// The elements of a [`CpuStorage`], to be changed; `None` where it holds another dtype.
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
 
 impl Scalar for f32 {
@@ -26,12 +29,26 @@ impl Scalar for f32 {
             _ => None,
         }
     }
+
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        match storage {
+            CpuStorage::F32(data) => Some(data),
+            _ => None,
+        }
+    }
 }
 
 impl Scalar for f64 {
     fn take(storage: &mut CpuStorage) -> Option<Vec<Self>> {
         match storage {
             CpuStorage::F64(data) => Some(std::mem::take(data)),
+            _ => None,
+        }
+    }
+
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        match storage {
+            CpuStorage::F64(data) => Some(data),
             _ => None,
         }
     }
@@ -87,6 +104,18 @@ pub fn dtype(storage: &CpuStorage) -> DType {
 /// The elements of a contiguous argument in the forward pass.
 pub fn elements<'a, T: Scalar>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     Ok(&storage.as_slice::<T>()?[contiguous(layout)?])
+}
+
+/// The elements of a contiguous variable that an operation changes in place.
+pub fn elements_mut<'a, T: Scalar>(
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+) -> Result<&'a mut [T]> {
+    let (range, found) = (contiguous(layout)?, storage.dtype());
+    match T::slice_mut(storage) {
+        Some(data) => Ok(&mut data[range]),
+        None => bail!("expected elements of {:?}, found {found:?}", T::DTYPE),
+    }
 }
 
 /// A result of the forward pass.
