@@ -9,6 +9,7 @@ mod lanes;
 mod linear;
 mod math;
 mod matmul;
+mod pool;
 pub mod threads;
 mod work;
 
@@ -18,3 +19,4 @@ pub use element::Element;
 pub use isa::name as instruction_set;
 pub use linear::{Gradient, Linear};
 pub use matmul::{Matrix, Update, matmul};
+pub use pool::{AdaptiveAveragePool, AveragePool, MaxPool, PoolAxis};
