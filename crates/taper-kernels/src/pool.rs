@@ -70,6 +70,11 @@ impl PoolAxis {
         self.output
     }
 
+    /// The places of a window.
+    pub fn window(self) -> usize {
+        self.window
+    }
+
     /// The places t of the window of `output` whose input is there.
     pub fn taps(self, output: usize) -> Range<usize> {
         let start = output * self.stride;
