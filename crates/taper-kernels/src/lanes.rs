@@ -79,7 +79,7 @@ pub(crate) fn max<T: Element>(x: &[T]) -> T {
 /// The larger of two, NaN if one is.
 #[inline(always)]
 #[allow(clippy::eq_op)] // Only NaN is not equal to itself.
-fn larger<T: Element>(a: T, b: T) -> T {
+pub(crate) fn larger<T: Element>(a: T, b: T) -> T {
     if a > b || a != a { a } else { b }
 }
 

@@ -10,6 +10,7 @@ mod linear;
 mod math;
 mod matmul;
 pub mod optim;
+mod pool;
 pub mod threads;
 mod work;
 
@@ -19,3 +20,4 @@ pub use element::Element;
 pub use isa::name as instruction_set;
 pub use linear::{Gradient, Linear};
 pub use matmul::{Matrix, Update, matmul};
+pub use pool::{AdaptiveAveragePool, AveragePool, MaxPool, PoolAxis};
