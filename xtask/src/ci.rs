@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::process::{cargo, line, run};
+use crate::process::{cargo, line, run, target_folder};
 
 /// The worked example: a crate outside the workspace, as a user's would be.
 const EXAMPLE: &str = "examples/own-experiment/Cargo.toml";
@@ -80,12 +80,4 @@ fn has_nextest() -> bool {
     let mut version = step(&["nextest", "--version"]);
     let quiet = version.stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().is_ok_and(|status| status.success())
-}
-
-/// Where cargo put this binary: the nearest folder above it with the tag that cargo gives to its
-/// target folder.
-fn target_folder() -> Option<std::path::PathBuf> {
-    let binary = std::env::current_exe().ok()?;
-    let mut above = binary.ancestors();
-    Some(above.find(|folder| folder.join("CACHEDIR.TAG").is_file())?.to_path_buf())
 }

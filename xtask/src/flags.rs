@@ -4,6 +4,7 @@
 #![allow(unreachable_pub)]
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// The commands whose arguments go on untouched, flags included.
 const PASSED_ON: [&str; 7] = ["list", "run", "reproduce", "report", "tune", "new", "bench"];
@@ -53,9 +54,26 @@ xflags::xflags! {
             /// The crates whose goldens to make, such as taper-losses; all where none is named.
             repeated crates: String
         }
-        /// Runs the benches.
+        /// Runs the benches; with --peers, times the same work here and in other frameworks by turns.
         cmd bench {
-            /// `cargo bench`'s arguments.
+            /// Also builds candle-nn's, burn's and PyTorch's peers (Python 3 and a network), and writes
+            /// docs/speed.json and docs/speed.md.
+            optional --peers
+            /// Of the peers: those to leave out, torch or burn, with a comma between.
+            optional --without peers: String
+            /// Of the peers: the beginnings of the names of the rows to measure, with commas between.
+            optional --only rows: String
+            /// Of the peers: how many times they take turns (7).
+            optional --rounds count: usize
+            /// Of the peers: how long each works in a turn (0.4).
+            optional --seconds seconds: f64
+            /// Of the peers: how often a round is made again because the machine was busy (4).
+            optional --retries count: usize
+            /// Of the peers: the folder of the results, another than docs.
+            optional --folder folder: PathBuf
+            /// Of the peers: measures nothing, but writes speed.md from speed.json.
+            optional --render
+            /// Without --peers: `cargo bench`'s arguments.
             repeated arguments: OsString
         }
         /// Writes docs/catalogue.md from the units' cards.
@@ -72,7 +90,9 @@ impl Xtask {
     pub fn of_process() -> Self {
         let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
         let command = arguments.first().and_then(|first| first.to_str());
-        if command.is_some_and(|command| PASSED_ON.contains(&command)) {
+        // With this flag `bench` has flags of its own.
+        let own = command == Some("bench") && arguments.iter().any(|it| it == "--peers");
+        if command.is_some_and(|command| PASSED_ON.contains(&command)) && !own {
             arguments.insert(1, "--".into());
         }
         Self::from_vec(arguments).unwrap_or_else(|error| error.exit())

@@ -11,13 +11,15 @@ use crate::process::run;
 /// What the scripts share, and the packages they need.
 const SHARED: &str = "xtask/goldens";
 
+/// The virtual environment.
+const VENV: &str = ".venv";
+
 /// Runs the golden scripts of `crates` (of all where it is empty), which write beside themselves. With
 /// `check` they write elsewhere and what they wrote is compared with what is there.
 pub(crate) fn goldens(root: &Path, crates: &[String], check: bool) -> Result<()> {
     let scripts = scripts(root, crates)?;
-    let venv = root.join(".venv");
-    let python = python(root, &venv)?;
-    let fresh = venv.join("fresh-goldens");
+    let python = python(root)?;
+    let fresh = root.join(VENV).join("fresh-goldens");
     if check && fresh.exists() {
         fs::remove_dir_all(&fresh).with_context(|| format!("removing {}", fresh.display()))?;
     }
@@ -70,7 +72,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// The interpreter of a virtual environment with what requirements.txt asks for, made where there is
 /// none or where it was made from another list.
-fn python(root: &Path, venv: &Path) -> Result<PathBuf> {
+pub(crate) fn python(root: &Path) -> Result<PathBuf> {
+    let venv = root.join(VENV);
     let python = venv.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" });
     let requirements = root.join(SHARED).join("requirements.txt");
     let wanted = fs::read_to_string(&requirements)
@@ -80,7 +83,7 @@ fn python(root: &Path, venv: &Path) -> Result<PathBuf> {
     if fs::read_to_string(&installed).is_ok_and(|installed| installed == wanted) {
         return Ok(python);
     }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(venv))?;
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
     run(Command::new(&python).args(["-m", "pip", "install", "--requirement"]).arg(&requirements))?;
     fs::write(&installed, wanted).with_context(|| format!("writing {}", installed.display()))?;
     Ok(python)

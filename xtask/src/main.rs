@@ -6,6 +6,7 @@ mod catalogue;
 mod ci;
 mod flags;
 mod goldens;
+mod peers;
 mod process;
 mod taper;
 #[cfg(test)]
@@ -39,7 +40,8 @@ fn dispatch(root: &Path, command: XtaskCmd) -> Result<()> {
         XtaskCmd::New(new) => taper::hand_over(root, "new", &new.arguments),
         XtaskCmd::Ci(_) => ci::ci(root),
         XtaskCmd::Goldens(goldens) => goldens::goldens(root, &goldens.crates, goldens.check),
-        XtaskCmd::Bench(bench) => bench::bench(root, &bench.arguments),
+        XtaskCmd::Bench(flags) if flags.peers => peers::peers(root, &flags),
+        XtaskCmd::Bench(flags) => bench::bench(root, &flags.arguments),
         XtaskCmd::Catalogue(flags) => write_catalogue(root, flags.check),
     }
 }

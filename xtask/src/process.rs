@@ -40,3 +40,11 @@ pub(crate) fn line(command: &Command) -> String {
         .collect::<Vec<_>>()
         .join(" ")
 }
+
+/// Where cargo put this binary: the nearest folder above it with the tag that cargo gives to its
+/// target folder.
+pub(crate) fn target_folder() -> Option<PathBuf> {
+    let binary = std::env::current_exe().ok()?;
+    let mut above = binary.ancestors();
+    Some(above.find(|folder| folder.join("CACHEDIR.TAG").is_file())?.to_path_buf())
+}

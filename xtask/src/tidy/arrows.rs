@@ -49,7 +49,17 @@ const ALLOWED: [Allowed; 14] = [
     )
     .built_with(&["taper-sources"]),
     linked("taper-sources", &[]).without_tensors(),
-    linked("taper-benches", &[]),
+    linked(
+        "taper-benches",
+        &[
+            "taper-kernels",
+            "taper-core",
+            "taper-losses",
+            "taper-norm",
+            "taper-bottleneck",
+            "taper-autoencoders",
+        ],
+    ),
     linked("xtask", &[]).without_tensors(),
 ];
 

@@ -1,0 +1,313 @@
+"""The peer PyTorch: the same works as ../../src/ours.rs, in the protocol of ../../src/peer.rs."""
+
+import gc
+import json
+import os
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+# Ctrl-C ends the peer without a traceback.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+if threads := os.environ.get("PEER_THREADS"):
+    torch.set_num_threads(int(threads))
+torch.manual_seed(0)
+
+# The images that the isolated layers see.
+IMAGES = (64, 64, 16, 16)
+
+
+class Unsupported(Exception):
+    pass
+
+
+# --- Isolated operations: a call, and what remains of it without the operation.
+
+
+def product(size):
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return (lambda: a @ b), None
+
+
+def inner(shape):
+    """An input that is the output of another operation, a reshape, which costs nothing."""
+    leaf = torch.randn(shape).flatten().requires_grad_()
+
+    def tensor():
+        leaf.grad = None
+        return leaf.view(shape)
+
+    return tensor
+
+
+def layer(module, *shape):
+    tensor = inner(shape)
+    parameters = list(module.parameters())
+    of_output = torch.randn_like(module(tensor()))
+    of_input = torch.randn(shape)
+
+    def run():
+        for parameter in parameters:
+            parameter.grad = None
+        module(tensor()).backward(of_output)
+
+    return run, lambda: tensor().backward(of_input)
+
+
+def loss(value, *shape):
+    tensor = inner(shape)
+    of_input = torch.randn(shape)
+    return (lambda: value(tensor()).backward()), lambda: tensor().backward(of_input)
+
+
+def cross_entropy():
+    labels = torch.randint(0, 1000, (4096,))
+    return loss(lambda x: F.cross_entropy(x, labels), 4096, 1000)
+
+
+def binary_cross_entropy():
+    target = torch.rand(256, 784)
+    return loss(lambda x: F.binary_cross_entropy_with_logits(x, target), 256, 784)
+
+
+def mse():
+    target = torch.rand(256, 784)
+    return loss(lambda x: F.mse_loss(x, target), 256, 784)
+
+
+def convolution(kernel, outputs, **options):
+    return layer(nn.Conv2d(64, outputs, kernel, bias=False, **options), *IMAGES)
+
+
+def transposed_convolution():
+    conv = nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1, bias=False)
+    return layer(conv, 64, 64, 8, 8)
+
+
+# --- Training steps.
+
+
+def training(module, value, variant):
+    """Steps of AdamW down the gradient of value(), which applies the module."""
+    if variant not in ("", "fused", "compiled"):
+        raise Unsupported(f"no variant {variant!r}")
+    hold()
+    if variant == "compiled":
+        value = torch.compile(value)
+    # PyTorch chooses the implementation by itself where nothing is said.
+    options = {"fused": True} if variant else {}
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4, **options)
+
+    def run():
+        optimizer.zero_grad()
+        value().backward()
+        optimizer.step()
+
+    return run, None
+
+
+def mlp(batch, variant):
+    module = nn.Sequential(
+        *(nn.Linear(784, 512), nn.BatchNorm1d(512), nn.ReLU()),
+        *(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU()),
+        nn.Linear(512, 10),
+    )
+    images, labels = torch.rand(batch, 784), torch.randint(0, 10, (batch,))
+    return training(module, lambda: F.cross_entropy(module(images), labels), variant)
+
+
+def deep_autoencoder(batch, variant):
+    widths = [784, 1000, 500, 250, 30, 250, 500, 1000, 784]
+    layers = []
+    for at, (inputs, outputs) in enumerate(zip(widths, widths[1:])):
+        layers.append(nn.Linear(inputs, outputs))
+        if at == 7:
+            layers.append(nn.Sigmoid())
+        elif at != 3:
+            layers.append(nn.ReLU())
+    module = nn.Sequential(*layers)
+    images = torch.rand(batch, 784)
+    return training(module, lambda: F.mse_loss(module(images), images), variant)
+
+
+def convolutional_autoencoder(batch, variant):
+    halving = {"stride": 2, "padding": 1}
+    module = nn.Sequential(
+        *(nn.Conv2d(1, 16, 3, **halving), nn.ReLU()),
+        *(nn.Conv2d(16, 32, 3, **halving), nn.ReLU()),
+        *(nn.ConvTranspose2d(32, 16, 4, **halving), nn.ReLU()),
+        *(nn.ConvTranspose2d(16, 1, 4, **halving), nn.Sigmoid()),
+    )
+    images = torch.rand(batch, 1, 28, 28)
+    return training(module, lambda: F.mse_loss(module(images), images), variant)
+
+
+class Bottleneck(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(256, 64, 1, bias=False), nn.BatchNorm2d(64)
+        self.conv2, self.bn2 = nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64)
+        self.conv3, self.bn3 = nn.Conv2d(64, 256, 1, bias=False), nn.BatchNorm2d(256)
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return F.relu(self.bn3(self.conv3(y)) + x)
+
+
+def bottleneck(batch, variant):
+    module = Bottleneck()
+    # The block stands inside a network, so its input has a gradient.
+    x = torch.randn(batch, 256, 16, 16, requires_grad=True)
+    step, _ = training(module, lambda: module(x).square().mean(), variant)
+
+    def run():
+        x.grad = None
+        step()
+
+    return run, None
+
+
+def adamw(variant):
+    parameters = [nn.Parameter(torch.randn(1000, 1000)) for _ in range(3)]
+    for parameter in parameters:
+        parameter.grad = torch.randn(1000, 1000)
+    options = {"fused": True} if variant == "fused" else {}
+    return torch.optim.AdamW(parameters, lr=1e-4, **options).step, None
+
+
+STEPS = {
+    "mlp": mlp,
+    "deep_ae": deep_autoencoder,
+    "conv_ae": convolutional_autoencoder,
+    "bottleneck": bottleneck,
+}
+
+OPERATIONS = {
+    "gemm_256": lambda: product(256),
+    "gemm_512": lambda: product(512),
+    "gemm_1024": lambda: product(1024),
+    "gemm_2048": lambda: product(2048),
+    "batch_norm_1d": lambda: layer(nn.BatchNorm1d(512), 256, 512),
+    "batch_norm_2d": lambda: layer(nn.BatchNorm2d(64), *IMAGES),
+    "layer_norm": lambda: layer(nn.LayerNorm(512), 4096, 512),
+    "cross_entropy": cross_entropy,
+    "bce_with_logits": binary_cross_entropy,
+    "mse": mse,
+    "conv_1x1": lambda: convolution(1, 256),
+    "conv_3x3": lambda: convolution(3, 64, padding=1),
+    "conv_3x3_stride_2": lambda: convolution(3, 64, padding=1, stride=2),
+    "conv_transposed": transposed_convolution,
+}
+
+
+def build(work, batch, variant):
+    if work in STEPS:
+        return STEPS[work](batch, variant)
+    if work == "adamw_3m":
+        return adamw(variant)
+    if work in OPERATIONS and not variant:
+        return OPERATIONS[work]()
+    raise Unsupported(f"no work {work!r} with variant {variant!r}")
+
+
+# --- The protocol.
+
+
+def milliseconds(call):
+    start = time.perf_counter()
+    call()
+    return (time.perf_counter() - start) * 1e3
+
+
+def timed(run, base, seconds):
+    start = time.perf_counter()
+    while True:
+        if base:
+            base()
+        run()
+        if time.perf_counter() - start >= min(seconds / 10, 0.05):
+            break
+    samples, base_samples = [], []
+    start = time.perf_counter()
+    while len(samples) < 3 or time.perf_counter() - start < seconds:
+        if base:
+            base_samples.append(milliseconds(base))
+        samples.append(milliseconds(run))
+    return {"samples_ms": samples, "base_ms": base_samples}
+
+
+# What the process held before the first step, and its peak until then, in KiB.
+held = None
+
+
+def kib(name):
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        raise Unsupported("the system does not tell a process's peak memory") from None
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name))
+
+
+def hold():
+    global held
+    try:
+        held = kib("VmRSS:"), kib("VmHWM:")
+        # Starts the peak anew.
+        Path("/proc/self/clear_refs").write_text("5")
+    except (OSError, Unsupported):
+        pass
+
+
+def remembered(run, steps):
+    for _ in range(steps):
+        run()
+    of_steps = kib("VmHWM:")
+    if held is None:
+        raise Unsupported("it is no training step")
+    before, peak = held
+    return {"held_kib": before, "peak_kib": max(peak, of_steps), "peak_of_steps_kib": of_steps}
+
+
+built = {}
+
+
+def answer(request):
+    wanted = request["work"], request["batch"], request["variant"]
+    if any(work != wanted[0] for work, *_ in built):
+        built.clear()
+        gc.collect()
+    if wanted not in built:
+        built[wanted] = build(*wanted)
+    run, base = built[wanted]
+    if "steps" in request:
+        return remembered(run, request["steps"])
+    return timed(run, base, request["seconds"])
+
+
+def say(value):
+    print(json.dumps(value), flush=True)
+
+
+settings = {
+    "instructions": torch.backends.cpu.get_cpu_capability(),
+    "MKL": "yes" if torch.backends.mkl.is_available() else "no",
+    "Python": platform.python_version(),
+}
+say({
+    "name": "PyTorch",
+    "version": torch.__version__,
+    "threads": torch.get_num_threads(),
+    "settings": settings,
+})
+for line in sys.stdin:
+    try:
+        say(answer(json.loads(line)))
+    except Exception as error:  # What fails is said in the table.
+        say({"unsupported": f"{type(error).__name__}: {error}"})

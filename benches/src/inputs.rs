@@ -1,0 +1,139 @@
+//! What the works on candle start from, ours and candle-nn's: tensors, shapes, and where gradients begin.
+
+use candle_core::{
+    CpuStorage, CustomOp1, DType, Device, Error, Layout, Result, Shape, Tensor, Var,
+};
+use taper_core::stream;
+
+use crate::peer::{Failure, Work};
+
+/// The images that the isolated layers see: 64 of 16 by 16, with 64 channels.
+pub(crate) const IMAGES: (usize, usize, usize, usize) = (64, 64, 16, 16);
+
+/// The deep autoencoder's widths, from the pixels to the code and back.
+pub(crate) const WIDTHS: [usize; 9] = [784, 1000, 500, 250, 30, 250, 500, 1000, 784];
+
+/// Standard normal numbers.
+pub(crate) fn noise(name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
+    Ok(stream(0, name).normal(0.0, 1.0, shape, DType::F32, &Device::Cpu)?)
+}
+
+/// Numbers between 0 and 1, as pixels are.
+pub(crate) fn pixels(name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
+    Ok(stream(0, name).uniform(0.0, 1.0, shape, DType::F32, &Device::Cpu)?)
+}
+
+/// Labels below `classes`.
+pub(crate) fn labels(count: usize, classes: u64) -> Result<Tensor> {
+    let mut stream = stream(0, "labels");
+    let labels: Vec<u32> = (0..count).map(|_| stream.below(classes) as u32).collect();
+    Tensor::new(labels, &Device::Cpu)
+}
+
+/// A square matrix product.
+pub(crate) fn product(size: usize) -> Result<Work> {
+    let (a, b) = (noise("a", (size, size))?, noise("b", (size, size))?);
+    Ok(Work::new(move || a.matmul(&b).map(drop)))
+}
+
+/// What a layer or loss sees inside a network: an input that is the output of another operation, here
+/// of a reshape, which itself costs nothing.
+#[derive(Clone)]
+struct Inner {
+    leaf: Var,
+    shape: Shape,
+}
+
+impl Inner {
+    fn new(shape: impl Into<Shape>) -> Result<Self> {
+        let shape = shape.into();
+        Ok(Self { leaf: Var::from_tensor(&noise("input", shape.elem_count())?)?, shape })
+    }
+
+    fn tensor(&self) -> Result<Tensor> {
+        self.leaf.reshape(&self.shape)
+    }
+}
+
+/// A layer forward and backward. The base is what remains without it: the gradient's way from the
+/// layer's place to the input's leaf. What candle does to bring a gradient over one edge counts as the
+/// layer's.
+pub(crate) fn layer<E: Into<Failure> + From<Error> + 'static>(
+    input: impl Into<Shape>,
+    forward: impl Fn(&Tensor) -> std::result::Result<Tensor, E> + 'static,
+) -> std::result::Result<Work, E> {
+    let inner = Inner::new(input)?;
+    let of_output = Upstream::like(&forward(&inner.tensor()?)?)?;
+    let of_input = Upstream::like(&inner.tensor()?)?;
+    let base = inner.clone();
+    let run = move || -> std::result::Result<(), E> {
+        of_output.backward(&forward(&inner.tensor()?)?)?;
+        Ok(())
+    };
+    Ok(Work::new(run).over(move || of_input.backward(&base.tensor()?)))
+}
+
+/// A loss forward and backward, likewise. A loss is where gradients begin, so the base is the way of one
+/// that is there already, from the reshape to the leaf.
+pub(crate) fn loss<E: Into<Failure> + From<Error> + 'static>(
+    input: impl Into<Shape>,
+    value: impl Fn(&Tensor) -> std::result::Result<Tensor, E> + 'static,
+) -> std::result::Result<Work, E> {
+    let inner = Inner::new(input)?;
+    let of_leaf = Upstream::like(&inner.leaf)?;
+    let leaf = inner.leaf.clone();
+    let run = move || -> std::result::Result<(), E> {
+        value(&inner.tensor()?)?.backward()?;
+        Ok(())
+    };
+    Ok(Work::new(run).over(move || of_leaf.backward(&leaf)))
+}
+
+/// The rest of a network above a layer, free of cost: its value is 0, its gradient a given one.
+#[derive(Clone)]
+struct Upstream(Tensor);
+
+impl Upstream {
+    fn like(output: &Tensor) -> Result<Self> {
+        Ok(Self(noise("gradient", output.shape())?))
+    }
+
+    fn backward(&self, output: &Tensor) -> Result<()> {
+        output.apply_op1(self.clone())?.backward().map(drop)
+    }
+}
+
+impl CustomOp1 for Upstream {
+    fn name(&self) -> &'static str {
+        "upstream"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.0]), ().into()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(self.0.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Result, Tensor, Var};
+
+    use super::{Upstream, noise};
+
+    #[test]
+    fn upstream_gives_its_gradient_through_a_network() -> Result<()> {
+        let x = Var::from_tensor(&noise("x", 6)?)?;
+        let y = x.reshape((2, 3))?.affine(3.0, 0.0)?;
+        let upstream = Upstream::like(&y)?;
+        let loss = y.apply_op1(upstream.clone())?;
+        assert_eq!(loss.to_scalar::<f32>()?, 0.0);
+        let gradients = loss.backward()?;
+        let found = gradients.get(&x).map(Tensor::to_vec1::<f32>).transpose()?.unwrap();
+        let expected = upstream.0.flatten_all()?.affine(3.0, 0.0)?.to_vec1::<f32>()?;
+        assert_eq!(found, expected);
+        Ok(())
+    }
+}

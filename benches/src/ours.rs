@@ -1,0 +1,52 @@
+//! Our side: the work with Taper's crates.
+
+mod layers;
+mod steps;
+
+use candle_core::Device;
+use taper_core::optim::AdamWConfig;
+
+use crate::peer::{Failure, Introduction, Wanted, Work};
+
+const CPU: Device = Device::Cpu;
+
+/// Only the work counts, so the parameters should stay where they are; PyTorch's default otherwise.
+const ADAMW: AdamWConfig =
+    AdamWConfig { learning_rate: 1e-4, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 1e-2 };
+
+/// Who we are, with this allocator.
+pub fn introduction(allocator: &str) -> Introduction {
+    Introduction {
+        name: "taper",
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: vec![("allocator", allocator.to_owned())],
+    }
+}
+
+/// Builds a work.
+pub fn build(wanted: &Wanted) -> Result<Work, Failure> {
+    let batch = wanted.batch;
+    match wanted.work.as_str() {
+        "gemm_256" => layers::product(256),
+        "gemm_512" => layers::product(512),
+        "gemm_1024" => layers::product(1024),
+        "gemm_2048" => layers::product(2048),
+        "batch_norm_1d" => layers::batch_norm((256, 512), 512),
+        "batch_norm_2d" => layers::batch_norm((64, 64, 16, 16), 64),
+        "layer_norm" => Err(missing("a layer norm")),
+        "cross_entropy" => layers::cross_entropy(),
+        "bce_with_logits" => Err(missing("binary cross-entropy")),
+        "mse" => layers::mse(),
+        "conv_1x1" | "conv_3x3" | "conv_3x3_stride_2" => Err(missing("a convolution")),
+        "conv_transposed" => Err(missing("a transposed convolution")),
+        "mlp" => Ok(steps::mlp(batch)?),
+        "deep_ae" => Ok(steps::deep_autoencoder(batch)?),
+        "conv_ae" | "bottleneck" => Err(missing("a convolution")),
+        "adamw_3m" => Ok(steps::adamw()?),
+        other => Err(format!("no work {other:?}").into()),
+    }
+}
+
+fn missing(what: &str) -> Failure {
+    format!("Taper does not have {what} yet").into()
+}

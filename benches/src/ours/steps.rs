@@ -1,0 +1,89 @@
+//! Whole training steps, and the optimizer's alone.
+
+use candle_core::{DType, Module, Tensor, Var};
+use candle_nn::ModuleT;
+use taper_core::optim::{AdamW, Optimizer};
+use taper_core::{Activation, Gradients, LinearConfig, Parameters, Result, linear, stream};
+use taper_losses::{CrossEntropyOptions, MseOptions, Target, cross_entropy, mse};
+use taper_norm::{BatchNormConfig, batch_norm};
+
+use super::{ADAMW, CPU};
+use crate::inputs::{WIDTHS, labels, noise, pixels};
+use crate::peer::{Work, hold};
+
+/// Steps of AdamW on the parameters, down the gradient of `loss`.
+fn training(parameters: &Parameters, loss: impl Fn() -> Result<Tensor> + 'static) -> Result<Work> {
+    hold();
+    let trainable = parameters.trainable();
+    let mut gradients = Gradients::new(trainable.iter().map(|(_, variable)| variable))?;
+    let mut optimizer = AdamW::new(trainable, ADAMW)?;
+    Ok(Work::new(move || {
+        gradients.backward(&loss()?)?;
+        optimizer.step(&gradients)
+    }))
+}
+
+fn parameters() -> Parameters {
+    Parameters::new(&stream(0, "init"))
+}
+
+/// 784-512-512-10 with batch normalization and ReLU, and cross-entropy.
+pub(super) fn mlp(batch: usize) -> Result<Work> {
+    let parameters = parameters();
+    let vb = parameters.builder(DType::F32, &CPU);
+    let mut hidden = Vec::new();
+    for (at, inputs) in [(1, 784), (2, 512)] {
+        let layer = linear(inputs, 512, LinearConfig::default(), vb.pp(format!("fc{at}")))?;
+        let norm = batch_norm(512, BatchNormConfig::default(), vb.pp(format!("bn{at}")))?;
+        hidden.push((layer, norm));
+    }
+    let output = linear(512, 10, LinearConfig::default(), vb.pp("fc3"))?;
+    let (images, labels) = (pixels("images", (batch, 784))?, labels(batch, 10)?);
+    let options = CrossEntropyOptions::default();
+    training(&parameters, move || {
+        let mut x = images.clone();
+        for (layer, norm) in &hidden {
+            x = Activation::Relu.forward(&norm.forward_t(&layer.forward(&x)?, true)?)?;
+        }
+        cross_entropy(&output.forward(&x)?, Target::Indices(&labels), &options)
+    })
+}
+
+/// 784-1000-500-250-30 and back, with ReLU but for the code and the pixels, and the squared error.
+pub(super) fn deep_autoencoder(batch: usize) -> Result<Work> {
+    let parameters = parameters();
+    let vb = parameters.builder(DType::F32, &CPU);
+    let mut layers = Vec::new();
+    for (at, widths) in WIDTHS.windows(2).enumerate() {
+        let activation = match at {
+            3 => Activation::Identity,
+            7 => Activation::Sigmoid,
+            _ => Activation::Relu,
+        };
+        let config = LinearConfig { activation, ..Default::default() };
+        layers.push(linear(widths[0], widths[1], config, vb.pp(format!("fc{at}")))?);
+    }
+    let images = pixels("images", (batch, 784))?;
+    let options = MseOptions::default();
+    training(&parameters, move || {
+        let mut x = images.clone();
+        for layer in &layers {
+            x = layer.forward(&x)?;
+        }
+        mse(&x, &images, &options)
+    })
+}
+
+/// The step alone, on three parameters of a million numbers each.
+pub(super) fn adamw() -> Result<Work> {
+    let mut parameters = Vec::new();
+    let mut loss = Tensor::new(0f32, &CPU)?;
+    for name in ["a", "b", "c"] {
+        let parameter = Var::from_tensor(&noise(name, (1000, 1000))?)?;
+        loss = (loss + parameter.sqr()?.mean_all()?)?;
+        parameters.push((name.to_owned(), parameter));
+    }
+    let gradients = loss.backward()?;
+    let mut optimizer = AdamW::new(parameters, ADAMW)?;
+    Ok(Work::new(move || optimizer.step(&gradients)))
+}

@@ -1,0 +1,214 @@
+//! The peer candle-nn: the work as its users write it.
+
+use candle_core::{DType, Device, Module, Result, Shape, Tensor, Var};
+use candle_nn::{AdamW, ModuleT, Optimizer, ParamsAdamW, VarBuilder, VarMap};
+
+use crate::inputs::{IMAGES, WIDTHS, labels, layer, loss, noise, pixels, product};
+use crate::peer::{Failure, Introduction, Wanted, Work, hold};
+
+const CPU: Device = Device::Cpu;
+
+/// Who the peer is.
+pub fn introduction() -> Introduction {
+    Introduction {
+        name: "candle-nn",
+        version: version().to_owned(),
+        settings: vec![("allocator", "mimalloc".to_owned())],
+    }
+}
+
+/// What Cargo.lock says.
+fn version() -> &'static str {
+    let lock = include_str!("../../Cargo.lock");
+    let package = lock.split_once("name = \"candle-nn\"\nversion = \"");
+    package.and_then(|(_, rest)| rest.split('"').next()).unwrap_or("unknown")
+}
+
+/// Builds a work.
+pub fn build(wanted: &Wanted) -> std::result::Result<Work, Failure> {
+    let batch = wanted.batch;
+    let work = match wanted.work.as_str() {
+        "gemm_256" => product(256),
+        "gemm_512" => product(512),
+        "gemm_1024" => product(1024),
+        "gemm_2048" => product(2048),
+        "batch_norm_1d" => batch_norm((256, 512), 512),
+        "batch_norm_2d" => batch_norm(IMAGES, 64),
+        "layer_norm" => layer_norm(),
+        "cross_entropy" => cross_entropy(),
+        "bce_with_logits" => binary_cross_entropy(),
+        "mse" => mse(),
+        "conv_1x1" => convolution(1, 256, 0, 1),
+        "conv_3x3" => convolution(3, 64, 1, 1),
+        "conv_3x3_stride_2" => convolution(3, 64, 1, 2),
+        "conv_transposed" => transposed_convolution(),
+        "mlp" => mlp(batch),
+        "deep_ae" => deep_autoencoder(batch),
+        "conv_ae" => convolutional_autoencoder(batch),
+        "bottleneck" => bottleneck(batch),
+        "adamw_3m" => adamw(),
+        other => return Err(format!("no work {other:?}").into()),
+    };
+    Ok(work?)
+}
+
+fn variables() -> (VarMap, VarBuilder<'static>) {
+    let variables = VarMap::new();
+    let vb = VarBuilder::from_varmap(&variables, DType::F32, &CPU);
+    (variables, vb)
+}
+
+fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Work> {
+    let (_, vb) = variables();
+    let norm = candle_nn::batch_norm(channels, 1e-5, vb)?;
+    layer(shape, move |x| norm.forward_t(x, true))
+}
+
+/// The slow form: candle's layer norm has no backward pass.
+fn layer_norm() -> Result<Work> {
+    let (_, vb) = variables();
+    let norm = candle_nn::layer_norm(512, 1e-5, vb)?;
+    let bias = norm.bias().cloned().ok_or_else(|| candle_core::Error::msg("no bias"))?;
+    let weight = norm.weight().clone();
+    layer((4096, 512), move |x| candle_nn::ops::layer_norm_slow(x, &weight, &bias, 1e-5))
+}
+
+fn cross_entropy() -> Result<Work> {
+    let labels = labels(4096, 1000)?;
+    loss((4096, 1000), move |x| candle_nn::loss::cross_entropy(x, &labels))
+}
+
+fn binary_cross_entropy() -> Result<Work> {
+    let target = pixels("target", (256, 784))?;
+    loss((256, 784), move |x| candle_nn::loss::binary_cross_entropy_with_logit(x, &target))
+}
+
+fn mse() -> Result<Work> {
+    let target = pixels("target", (256, 784))?;
+    loss((256, 784), move |x| candle_nn::loss::mse(x, &target))
+}
+
+fn conv(
+    (inputs, outputs): (usize, usize),
+    kernel: usize,
+    padding: usize,
+    stride: usize,
+    vb: VarBuilder,
+) -> Result<candle_nn::Conv2d> {
+    let config = candle_nn::Conv2dConfig { padding, stride, ..Default::default() };
+    candle_nn::conv2d_no_bias(inputs, outputs, kernel, config, vb)
+}
+
+fn convolution(kernel: usize, outputs: usize, padding: usize, stride: usize) -> Result<Work> {
+    let (_, vb) = variables();
+    let conv = conv((64, outputs), kernel, padding, stride, vb)?;
+    layer(IMAGES, move |x| conv.forward(x))
+}
+
+const DOUBLING: candle_nn::ConvTranspose2dConfig =
+    candle_nn::ConvTranspose2dConfig { padding: 1, output_padding: 0, stride: 2, dilation: 1 };
+
+fn transposed_convolution() -> Result<Work> {
+    let (_, vb) = variables();
+    let conv = candle_nn::conv_transpose2d_no_bias(64, 32, 4, DOUBLING, vb)?;
+    layer((64, 64, 8, 8), move |x| conv.forward(x))
+}
+
+/// Steps of AdamW on all variables, as candle's examples train. (That includes the running statistics
+/// of a norm, to which no gradient comes.)
+fn training(variables: &VarMap, loss: impl Fn() -> Result<Tensor> + 'static) -> Result<Work> {
+    hold();
+    let config = ParamsAdamW { lr: 1e-4, ..Default::default() };
+    let mut optimizer = AdamW::new(variables.all_vars(), config)?;
+    Ok(Work::new(move || optimizer.backward_step(&loss()?)))
+}
+
+fn mlp(batch: usize) -> Result<Work> {
+    let (variables, vb) = variables();
+    let mut hidden = Vec::new();
+    for (at, inputs) in [(1, 784), (2, 512)] {
+        let layer = candle_nn::linear(inputs, 512, vb.pp(format!("fc{at}")))?;
+        hidden.push((layer, candle_nn::batch_norm(512, 1e-5, vb.pp(format!("bn{at}")))?));
+    }
+    let output = candle_nn::linear(512, 10, vb.pp("fc3"))?;
+    let (images, labels) = (pixels("images", (batch, 784))?, labels(batch, 10)?);
+    training(&variables, move || {
+        let mut x = images.clone();
+        for (layer, norm) in &hidden {
+            x = norm.forward_t(&layer.forward(&x)?, true)?.relu()?;
+        }
+        candle_nn::loss::cross_entropy(&output.forward(&x)?, &labels)
+    })
+}
+
+fn deep_autoencoder(batch: usize) -> Result<Work> {
+    let (variables, vb) = variables();
+    let mut layers = Vec::new();
+    for (at, widths) in WIDTHS.windows(2).enumerate() {
+        layers.push(candle_nn::linear(widths[0], widths[1], vb.pp(format!("fc{at}")))?);
+    }
+    let images = pixels("images", (batch, 784))?;
+    training(&variables, move || {
+        let mut x = images.clone();
+        for (at, layer) in layers.iter().enumerate() {
+            x = layer.forward(&x)?;
+            x = match at {
+                3 => x,
+                7 => candle_nn::ops::sigmoid(&x)?,
+                _ => x.relu()?,
+            };
+        }
+        candle_nn::loss::mse(&x, &images)
+    })
+}
+
+fn convolutional_autoencoder(batch: usize) -> Result<Work> {
+    let (variables, vb) = variables();
+    let halving = candle_nn::Conv2dConfig { padding: 1, stride: 2, ..Default::default() };
+    let down = [
+        candle_nn::conv2d(1, 16, 3, halving, vb.pp("down1"))?,
+        candle_nn::conv2d(16, 32, 3, halving, vb.pp("down2"))?,
+    ];
+    let up = candle_nn::conv_transpose2d(32, 16, 4, DOUBLING, vb.pp("up1"))?;
+    let last = candle_nn::conv_transpose2d(16, 1, 4, DOUBLING, vb.pp("up2"))?;
+    let images = pixels("images", (batch, 1, 28, 28))?;
+    training(&variables, move || {
+        let mut x = images.clone();
+        for conv in &down {
+            x = conv.forward(&x)?.relu()?;
+        }
+        let x = candle_nn::ops::sigmoid(&last.forward(&up.forward(&x)?.relu()?)?)?;
+        candle_nn::loss::mse(&x, &images)
+    })
+}
+
+fn bottleneck(batch: usize) -> Result<Work> {
+    let (variables, vb) = variables();
+    let mut layers = Vec::new();
+    for (at, channels, kernel) in [(1, (256, 64), 1), (2, (64, 64), 3), (3, (64, 256), 1)] {
+        let conv = conv(channels, kernel, kernel / 2, 1, vb.pp(format!("conv{at}")))?;
+        layers.push((conv, candle_nn::batch_norm(channels.1, 1e-5, vb.pp(format!("bn{at}")))?));
+    }
+    let input = Var::from_tensor(&noise("input", (batch, 256, 16, 16))?)?;
+    training(&variables, move || {
+        let mut x = input.as_tensor().clone();
+        for (at, (conv, norm)) in layers.iter().enumerate() {
+            x = norm.forward_t(&conv.forward(&x)?, true)?;
+            x = if at == 2 { (x + input.as_tensor())?.relu()? } else { x.relu()? };
+        }
+        x.sqr()?.mean_all()
+    })
+}
+
+fn adamw() -> Result<Work> {
+    let mut parameters = Vec::new();
+    let mut loss = Tensor::new(0f32, &CPU)?;
+    for name in ["a", "b", "c"] {
+        let parameter = Var::from_tensor(&noise(name, (1000, 1000))?)?;
+        loss = (loss + parameter.sqr()?.mean_all()?)?;
+        parameters.push(parameter);
+    }
+    let gradients = loss.backward()?;
+    let mut optimizer = AdamW::new(parameters, ParamsAdamW { lr: 1e-4, ..Default::default() })?;
+    Ok(Work::new(move || optimizer.step(&gradients)))
+}
