@@ -39,10 +39,12 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "optim/group.rs",
             "optim/moments.rs",
             "parameters.rs",
+            "planes.rs",
             "state.rs",
             "stream.rs",
             "testing",
             "testing.rs",
+            "window.rs",
         ],
     },
     UnitCrate {

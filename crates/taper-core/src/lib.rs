@@ -19,6 +19,7 @@ mod state;
 mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod upsample2d;
 mod window;
 
 pub use activation::Activation;
@@ -35,4 +36,5 @@ pub use parameters::Parameters;
 pub use schedule::Schedule;
 pub use state::{Snapshot, Stateful};
 pub use stream::{Stream, stream};
+pub use upsample2d::{Upsample2d, UpsampleMode, UpsampleTo};
 pub use window::{Padding2d, Size2d};

@@ -11,6 +11,7 @@ mod math;
 mod matmul;
 mod pool;
 pub mod threads;
+mod upsample;
 mod work;
 
 pub use activation::Activation;
@@ -20,3 +21,4 @@ pub use isa::name as instruction_set;
 pub use linear::{Gradient, Linear};
 pub use matmul::{Matrix, Update, matmul};
 pub use pool::{AdaptiveAveragePool, AveragePool, MaxPool, PoolAxis};
+pub use upsample::{Upsample, UpsampleAxis};
