@@ -42,10 +42,12 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "optim/moments.rs",
             "optim/step.rs",
             "parameters.rs",
+            "planes.rs",
             "state.rs",
             "stream.rs",
             "testing",
             "testing.rs",
+            "window.rs",
         ],
     },
     UnitCrate {

@@ -77,7 +77,7 @@ impl Module for AdaptiveAvgPool2d {
             input: (images.height, images.width),
             output: (self.output_size.height, self.output_size.width),
         };
-        images.apply(kernel, |x| composed(kernel.output, x))
+        images.apply(kernel, |kernel, x| composed(kernel.output, x))
     }
 }
 

@@ -121,7 +121,7 @@ impl Module for AvgPool2d {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let images = Images::of("AvgPool2d::forward", x)?;
         let kernel = self.kernel(images)?;
-        images.apply(kernel, |x| self.composed(kernel, x))
+        images.apply(kernel, |kernel, x| self.composed(*kernel, x))
     }
 }
 

@@ -19,6 +19,7 @@ mod state;
 mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod upsample2d;
 mod window;
 
 pub use activation::Activation;
@@ -36,4 +37,5 @@ pub use schedule::{Anneal, OneCycle, OneCycleConfig, Schedule};
 pub use state::{Snapshot, Stateful};
 pub use stream::{Stream, stream};
 pub use taper_kernels::instruction_set;
+pub use upsample2d::{Upsample2d, UpsampleMode, UpsampleTo};
 pub use window::{Padding2d, Size2d};

@@ -12,6 +12,7 @@ mod matmul;
 pub mod optim;
 mod pool;
 pub mod threads;
+mod upsample;
 mod work;
 
 pub use activation::Activation;
@@ -21,3 +22,4 @@ pub use isa::name as instruction_set;
 pub use linear::{Gradient, Linear};
 pub use matmul::{Matrix, Update, matmul};
 pub use pool::{AdaptiveAveragePool, AveragePool, MaxPool, PoolAxis};
+pub use upsample::{Upsample, UpsampleAxis};

@@ -7,6 +7,8 @@ mod initial_values;
 mod layers;
 mod optim;
 mod parameters;
+mod pooling;
 mod schedule;
 mod state;
 mod stream;
+mod upsample2d;
