@@ -55,8 +55,7 @@ pub fn measure(plan: &Plan, paths: Paths, folder: &Path) -> Result<()> {
         );
     }
     let mut programs = Programs::new(paths);
-    let begun = begun(plan, &mut programs, folder)?;
-    let mut record = begun;
+    let mut record = begun(plan, &mut programs, folder)?;
     let mut watch = Watch::new();
     for row in rows.iter().filter(|row| wanted(&row.name)) {
         let measured = times::row(row, plan, &mut programs, &mut watch)?;
@@ -87,6 +86,7 @@ fn begun(plan: &Plan, programs: &mut Programs, folder: &Path) -> Result<Record> 
         );
     }
     old.programs.extend(new.programs);
+    old.command = new.command;
     Ok(old)
 }
 

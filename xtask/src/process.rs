@@ -41,10 +41,11 @@ pub(crate) fn line(command: &Command) -> String {
         .join(" ")
 }
 
-/// Where cargo put this binary: the nearest folder above it with the tag that cargo gives to its
-/// target folder.
+/// Where cargo put this binary: the nearest folder above it with the tag that cargo gives to a target
+/// folder that it makes; it gives none to one that was there, which then has been named to it.
 pub(crate) fn target_folder() -> Option<PathBuf> {
     let binary = std::env::current_exe().ok()?;
     let mut above = binary.ancestors();
-    Some(above.find(|folder| folder.join("CACHEDIR.TAG").is_file())?.to_path_buf())
+    let tagged = above.find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    tagged.map(Path::to_path_buf).or_else(|| Some(std::env::var_os("CARGO_TARGET_DIR")?.into()))
 }

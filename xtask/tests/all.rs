@@ -40,6 +40,28 @@ fn all_of_tapers_commands_are_passed_on() {
 }
 
 #[test]
+fn benchs_arguments_go_on_untouched_but_for_the_peers() {
+    let output = xtask(r#"printf '%s ' "$@""#, &["bench", "--bench", "norms", "--", "--only"]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said, "bench --package taper-benches --bench norms -- --only ");
+    let output = xtask("echo cargo", &["bench", "--peers", "--without", "jax"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains(r#"--without: "jax" is neither torch nor burn"#), "{said}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn peers_that_do_not_build_are_not_measured() {
+    let script = r#"printf '%s ' "$@"; exit 7"#;
+    let output = xtask(script, &["bench", "--peers", "--without", "torch", "--rounds", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let built = "build --release --locked --package taper-benches --bins --target-dir ";
+    assert!(said.starts_with(built), "{said}");
+}
+
+#[test]
 fn tapers_end_is_xtasks_end() {
     assert_eq!(xtask("exit 2", &["list"]).status.code(), Some(2));
     assert_eq!(xtask("exit 0", &["list"]).status.code(), Some(0));

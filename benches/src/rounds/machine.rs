@@ -31,7 +31,7 @@ pub(super) fn commit() -> String {
     let git = |arguments: &[&str]| said(Command::new("git").args(["-C", folder]).args(arguments));
     let commit = git(&["rev-parse", "--short", "HEAD"]);
     // What is measured is written into docs.
-    let changed = git(&["status", "--porcelain", "--", ":/", ":!:/docs"]);
+    let changed = git(&["status", "--porcelain", "--", ":/", ":(top,exclude)docs"]);
     let mark = if changed.is_empty() { "" } else { "+" };
     format!("{commit}{mark}")
 }
