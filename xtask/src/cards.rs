@@ -34,6 +34,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
         name: "taper-core",
         shared: &[
             "lib.rs",
+            "convolution.rs",
             "error.rs",
             "optim.rs",
             "optim/group.rs",
@@ -43,6 +44,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "stream.rs",
             "testing",
             "testing.rs",
+            "window.rs",
         ],
     },
     UnitCrate {
