@@ -6,6 +6,7 @@
 
 mod direct;
 mod geometry;
+mod kernel_gradient;
 mod lowered;
 #[cfg(test)]
 mod oracle;
@@ -166,7 +167,11 @@ fn by_tiles(columns: usize) -> bool {
 
 /// The gradient of the kernel.
 fn weights<T: Element>(shape: &Convolution, x: &[T], g: &[T], gradient: &mut [T], update: Update) {
-    lowered::weights(shape, x, g, gradient, update);
+    if by_tiles(shape.group_inputs()) && !shape.pointwise() {
+        kernel_gradient::weights(shape, x, g, gradient, update);
+    } else {
+        lowered::weights(shape, x, g, gradient, update);
+    }
 }
 
 #[cfg(test)]
@@ -184,6 +189,14 @@ mod tests {
         Maps { correlate: lowered::correlate, spread: lowered::spread, weights: lowered::weights }
     }
 
+    const fn tiles<T: Element>() -> Maps<T> {
+        Maps {
+            correlate: direct::correlate,
+            spread: direct::spread,
+            weights: kernel_gradient::weights,
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
 
@@ -195,18 +208,8 @@ mod tests {
 
         #[test]
         fn any_geometry_by_tiles(shape in convolutions()) {
-            let maps = Maps {
-                correlate: direct::correlate,
-                spread: direct::spread,
-                weights: lowered::weights,
-            };
-            check::<f64>(&shape, &maps, 1e-12)?;
-            let maps = Maps {
-                correlate: direct::correlate,
-                spread: direct::spread,
-                weights: lowered::weights,
-            };
-            check::<f32>(&shape, &maps, 1e-5)?;
+            check::<f64>(&shape, &tiles(), 1e-12)?;
+            check::<f32>(&shape, &tiles(), 1e-5)?;
         }
 
         #[test]

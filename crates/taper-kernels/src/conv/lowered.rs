@@ -75,17 +75,20 @@ pub(crate) fn weights<T: Element>(
     gradient: &mut [T],
     update: Update,
 ) {
-    parts::sum(shape, images(shape), gradient, update, |range, gradient, update| {
-        let mut block = Block::new(shape, range.len());
-        let (x, g) =
-            (&x[range.start * shape.input_image()..], &g[range.start * shape.output_image()..]);
-        let size = shape.group_outputs() * shape.depth();
-        for (group, gradient) in gradient.chunks_exact_mut(size).enumerate() {
-            block.gather(x, group);
-            block.load(g, group);
-            let staged = Matrix::new(&block.staged, shape.group_outputs(), block.places);
-            let columns = Matrix::new(&block.columns, shape.depth(), block.places);
-            matmul_here(staged, columns.transposed(), gradient, update);
+    let images = images(shape);
+    parts::sum(shape, gradient, update, |part, gradient, mut update| {
+        for start in part.clone().step_by(images) {
+            let mut block = Block::new(shape, images.min(part.end - start));
+            let (x, g) = (&x[start * shape.input_image()..], &g[start * shape.output_image()..]);
+            let size = shape.group_outputs() * shape.depth();
+            for (group, gradient) in gradient.chunks_exact_mut(size).enumerate() {
+                block.gather(x, group);
+                block.load(g, group);
+                let staged = Matrix::new(&block.staged, shape.group_outputs(), block.places);
+                let columns = Matrix::new(&block.columns, shape.depth(), block.places);
+                matmul_here(staged, columns.transposed(), gradient, update);
+            }
+            update = Update::Add;
         }
     });
 }
