@@ -13,6 +13,7 @@ mod oracle;
 mod parts;
 mod passes;
 mod planes;
+mod pointwise;
 mod target;
 mod tile;
 
@@ -137,8 +138,10 @@ fn correlate<T: Element>(
     target: Target<'_, T>,
     y: &mut [T],
 ) {
-    if by_tiles(shape.width.output) {
-        direct::correlate(&shape.flattened(), x, weight, target, y);
+    if shape.pointwise() {
+        pointwise::correlate(shape, x, weight, target, y);
+    } else if by_tiles(shape.width.output) {
+        direct::correlate(shape, x, weight, target, y);
     } else {
         lowered::correlate(shape, x, weight, target, y);
     }
@@ -152,8 +155,10 @@ fn spread<T: Element>(
     target: Target<'_, T>,
     x: &mut [T],
 ) {
-    if by_tiles(shape.width.input / shape.width.stride) {
-        direct::spread(&shape.flattened(), g, weight, target, x);
+    if shape.pointwise() {
+        pointwise::spread(shape, g, weight, target, x);
+    } else if by_tiles(shape.width.input / shape.width.stride) {
+        direct::spread(shape, g, weight, target, x);
     } else {
         lowered::spread(shape, g, weight, target, x);
     }
@@ -167,7 +172,9 @@ fn by_tiles(columns: usize) -> bool {
 
 /// The gradient of the kernel.
 fn weights<T: Element>(shape: &Convolution, x: &[T], g: &[T], gradient: &mut [T], update: Update) {
-    if by_tiles(shape.group_inputs()) && !shape.pointwise() {
+    if shape.pointwise() {
+        pointwise::weights(shape, x, g, gradient, update);
+    } else if by_tiles(shape.group_inputs()) {
         kernel_gradient::weights(shape, x, g, gradient, update);
     } else {
         lowered::weights(shape, x, g, gradient, update);

@@ -117,22 +117,16 @@ impl<T: Element> Job<T> {
         let written = self.written.all * self.plane[0] * self.plane[1];
         let read = x.len() / batch.max(1);
         threads::each(batch.div_ceil(images), Chunks::new(y, images * written), |task, y| {
-            // A vector may reach past the last plane, but not where results are written in place.
-            let whole = self.in_place(target) || self.plane[1].is_multiple_of(LANES);
-            let as_is = self.padding.is_none() && whole;
-            let size = self.read.group * self.padding.plane + LANES;
-            let mut padded = if as_is { Vec::new() } else { vec![T::ZERO; size] };
+            // A vector may reach past the last plane.
+            let mut padded = vec![T::ZERO; self.read.group * self.padding.plane + LANES];
             let mut staged = Vec::new();
             for (at, y) in y.chunks_exact_mut(written).enumerate() {
                 let x = &x[(task * images + at) * read..][..read];
                 let (from, to) = (read / self.groups, written / self.groups);
                 let groups = x.chunks_exact(from).zip(y.chunks_exact_mut(to));
                 for (group, (x, y)) in groups.enumerate() {
-                    if !as_is {
-                        self.padding.fill(x, &mut padded);
-                    }
-                    let planes = if as_is { x } else { &padded };
-                    self.group(group, planes, target, &mut staged, y);
+                    self.padding.fill(x, &mut padded);
+                    self.group(group, &padded, target, &mut staged, y);
                 }
             }
         });

@@ -2,8 +2,6 @@
 
 use std::ops::Range;
 
-use super::tile::LANES;
-
 /// One axis of a convolution: output o and tap k meet at the input o · stride + k · dilation − padding.
 ///
 /// What lies outside the input is 0, on both sides, so that `output` may be any length.
@@ -111,25 +109,6 @@ impl Convolution {
         [self.height, self.width].iter().all(|axis| {
             axis.kernel == 1 && axis.stride == 1 && axis.padding == 0 && axis.input == axis.output
         })
-    }
-
-    /// The same convolution, with planes whose elements do not meet each other in rows of one vector each, or in
-    /// one row.
-    pub(crate) fn flattened(&self) -> Self {
-        if !self.pointwise() {
-            return *self;
-        }
-        let plane = self.input_plane();
-        let columns = if plane.is_multiple_of(LANES) { LANES } else { plane };
-        let axis = |length| Axis {
-            input: length,
-            output: length,
-            kernel: 1,
-            stride: 1,
-            padding: 0,
-            dilation: 1,
-        };
-        Self { height: axis(plane / columns), width: axis(columns), ..*self }
     }
 
     pub(crate) fn check(&self, input: usize, weight: usize, output: usize) {
