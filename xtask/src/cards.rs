@@ -34,6 +34,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
         name: "taper-core",
         shared: &[
             "lib.rs",
+            "convolution.rs",
             "error.rs",
             "op.rs",
             "optim.rs",

@@ -3,6 +3,7 @@
 mod activation;
 mod buffer;
 mod columns;
+mod conv;
 mod element;
 mod isa;
 mod lanes;
@@ -17,6 +18,7 @@ mod work;
 
 pub use activation::Activation;
 pub use buffer::buffer;
+pub use conv::{Axis, Convolution};
 pub use element::Element;
 pub use isa::name as instruction_set;
 pub use linear::{Gradient, Linear};

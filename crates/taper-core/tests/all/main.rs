@@ -3,6 +3,7 @@
 
 mod clip;
 mod gradients;
+mod convolutions;
 mod initial_values;
 mod layers;
 mod optim;

@@ -1,0 +1,320 @@
+//! Convolutions and transposed convolutions, forward and backward.
+//!
+//! Both are made of three maps between the images under a kernel and the images of its places: `correlate` to
+//! the places, its adjoint `spread`, and the gradient of the kernel. A transposed convolution is `spread`
+//! forward and `correlate` backward.
+
+mod direct;
+mod geometry;
+mod kernel_gradient;
+mod lowered;
+#[cfg(test)]
+mod oracle;
+mod parts;
+mod passes;
+mod planes;
+mod pointwise;
+mod target;
+mod tile;
+
+pub use geometry::{Axis, Convolution};
+
+use crate::activation::pull_from_output;
+use crate::isa::dispatch;
+use crate::threads::{self, Chunks};
+use crate::{Activation, Element, Gradient, Update, work};
+use target::Target;
+
+impl Convolution {
+    /// y = f(x ⋆ w + b): x the images under the kernel, w the kernel, b (outputs), y those of places.
+    pub fn forward<T: Element>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        activation: Activation,
+        y: &mut [T],
+    ) {
+        self.check(x.len(), weight.len(), y.len());
+        correlate(self, x, weight, Target::result(bias, activation), y);
+    }
+
+    /// The gradients of x, w and b from that of y. The activation is told from `y`, so it is an
+    /// [invertible](Activation::invertible) one.
+    #[allow(clippy::too_many_arguments)] // Three operands, one result and the places of three gradients.
+    pub fn backward<T: Element>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        y: &[T],
+        upstream: &[T],
+        activation: Activation,
+        of_x: Gradient<'_, T>,
+        of_weight: Gradient<'_, T>,
+        of_bias: Gradient<'_, T>,
+    ) {
+        self.check(x.len(), weight.len(), upstream.len());
+        let mut before = Vec::new();
+        let upstream = pull(activation, y, upstream, &mut before);
+        if let Some((gradient, update)) = of_bias {
+            planes::add_sums(upstream, self.outputs, self.output_plane(), gradient, update);
+        }
+        if let Some((gradient, update)) = of_weight {
+            weights(self, x, upstream, gradient, update);
+        }
+        if let Some((gradient, update)) = of_x {
+            spread(self, upstream, weight, Target::gradient(update), gradient);
+        }
+    }
+
+    /// The transposed convolution: x the images of places, y those under the kernel, b (inputs).
+    pub fn transposed_forward<T: Element>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        bias: Option<&[T]>,
+        activation: Activation,
+        y: &mut [T],
+    ) {
+        self.check(y.len(), weight.len(), x.len());
+        spread(self, x, weight, Target::result(bias, activation), y);
+    }
+
+    /// The gradients of the transposed convolution; see [`backward`](Self::backward).
+    #[allow(clippy::too_many_arguments)] // As for `backward`.
+    pub fn transposed_backward<T: Element>(
+        &self,
+        x: &[T],
+        weight: &[T],
+        y: &[T],
+        upstream: &[T],
+        activation: Activation,
+        of_x: Gradient<'_, T>,
+        of_weight: Gradient<'_, T>,
+        of_bias: Gradient<'_, T>,
+    ) {
+        self.check(upstream.len(), weight.len(), x.len());
+        let mut before = Vec::new();
+        let upstream = pull(activation, y, upstream, &mut before);
+        if let Some((gradient, update)) = of_bias {
+            planes::add_sums(upstream, self.inputs, self.input_plane(), gradient, update);
+        }
+        if let Some((gradient, update)) = of_weight {
+            weights(self, upstream, x, gradient, update);
+        }
+        if let Some((gradient, update)) = of_x {
+            correlate(self, upstream, weight, Target::gradient(update), gradient);
+        }
+    }
+}
+
+/// The gradient before the activation: `upstream` itself, or made in `before`.
+fn pull<'a, T: Element>(
+    activation: Activation,
+    y: &[T],
+    upstream: &'a [T],
+    before: &'a mut Vec<T>,
+) -> &'a [T] {
+    debug_assert!(activation.invertible());
+    if activation == Activation::Identity {
+        return upstream;
+    }
+    *before = crate::buffer(upstream.len());
+    let size = work::block(upstream.len());
+    let tasks = upstream.len().div_ceil(size);
+    threads::each(tasks, Chunks::new(before, size), |block, gradient| {
+        let y = &y[block * size..][..gradient.len()];
+        let upstream = &upstream[block * size..][..gradient.len()];
+        dispatch!(I => pull_from_output::<I, T>(activation, y, upstream, gradient));
+    });
+    before
+}
+
+/// Images of places from those under the kernel.
+fn correlate<T: Element>(
+    shape: &Convolution,
+    x: &[T],
+    weight: &[T],
+    target: Target<'_, T>,
+    y: &mut [T],
+) {
+    if shape.pointwise() {
+        pointwise::correlate(shape, x, weight, target, y);
+    } else if by_tiles(shape.width.output) {
+        direct::correlate(shape, x, weight, target, y);
+    } else {
+        lowered::correlate(shape, x, weight, target, y);
+    }
+}
+
+/// Images under the kernel from those of places.
+fn spread<T: Element>(
+    shape: &Convolution,
+    g: &[T],
+    weight: &[T],
+    target: Target<'_, T>,
+    x: &mut [T],
+) {
+    if shape.pointwise() {
+        pointwise::spread(shape, g, weight, target, x);
+    } else if by_tiles(shape.width.input / shape.width.stride) {
+        direct::spread(shape, g, weight, target, x);
+    } else {
+        lowered::spread(shape, g, weight, target, x);
+    }
+}
+
+/// Whether rows of so many results fill the vectors of a tile well enough; narrower images are folded into the
+/// columns of a product.
+fn by_tiles(columns: usize) -> bool {
+    columns > tile::LANES / 2
+}
+
+/// The gradient of the kernel.
+fn weights<T: Element>(shape: &Convolution, x: &[T], g: &[T], gradient: &mut [T], update: Update) {
+    if shape.pointwise() {
+        pointwise::weights(shape, x, g, gradient, update);
+    } else if by_tiles(shape.group_inputs()) {
+        kernel_gradient::weights(shape, x, g, gradient, update);
+    } else {
+        lowered::weights(shape, x, g, gradient, update);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::oracle::{Maps, check, convolutions, noise};
+    use super::*;
+
+    const fn all<T: Element>() -> Maps<T> {
+        Maps { correlate, spread, weights }
+    }
+
+    const fn lowered<T: Element>() -> Maps<T> {
+        Maps { correlate: lowered::correlate, spread: lowered::spread, weights: lowered::weights }
+    }
+
+    const fn tiles<T: Element>() -> Maps<T> {
+        Maps {
+            correlate: direct::correlate,
+            spread: direct::spread,
+            weights: kernel_gradient::weights,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn follows_the_definition(shape in convolutions()) {
+            check::<f64>(&shape, &all(), 1e-12)?;
+            check::<f32>(&shape, &all(), 1e-5)?;
+        }
+
+        #[test]
+        fn any_geometry_by_tiles(shape in convolutions()) {
+            check::<f64>(&shape, &tiles(), 1e-12)?;
+            check::<f32>(&shape, &tiles(), 1e-5)?;
+        }
+
+        #[test]
+        fn any_geometry_as_a_product(shape in convolutions()) {
+            check::<f64>(&shape, &lowered(), 1e-12)?;
+        }
+    }
+
+    fn axis(input: usize, output: usize, kernel: usize, stride: usize, padding: usize) -> Axis {
+        Axis { input, output, kernel, stride, padding, dilation: 1 }
+    }
+
+    #[test]
+    fn by_hand() {
+        // Columns 0 1 2 of zeros and (1, 2, 3), stride 2: taps (10, 1).
+        let shape = Convolution {
+            batch: 1,
+            inputs: 1,
+            outputs: 1,
+            groups: 1,
+            height: axis(1, 1, 1, 1, 0),
+            width: axis(3, 2, 2, 2, 1),
+        };
+        let (x, weight) = ([1.0, 2.0, 3.0], [10.0, 1.0]);
+        let mut y = [f64::NAN; 2];
+        shape.forward(&x, &weight, Some(&[0.5]), Activation::Identity, &mut y);
+        assert_eq!(y, [1.5, 23.5]);
+        let mut y = [f64::NAN; 2];
+        shape.forward(&x, &weight, Some(&[-2.0]), Activation::Relu, &mut y);
+        assert_eq!(y, [0.0, 21.0]);
+        let (mut of_x, mut of_weight, mut of_bias) = ([f64::NAN; 3], [1.0, 1.0], [f64::NAN]);
+        shape.backward(
+            &x,
+            &weight,
+            &y,
+            &[7.0, 2.0],
+            Activation::Relu,
+            Some((&mut of_x, Update::Replace)),
+            Some((&mut of_weight, Update::Add)),
+            Some((&mut of_bias, Update::Replace)),
+        );
+        assert_eq!((of_x, of_weight, of_bias), ([0.0, 20.0, 2.0], [5.0, 7.0], [2.0]));
+        let mut y = [f64::NAN; 3];
+        shape.transposed_forward(&[7.0, 2.0], &weight, Some(&[0.5]), Activation::Identity, &mut y);
+        assert_eq!(y, [7.5, 20.5, 2.5]);
+    }
+
+    #[test]
+    fn any_number_of_threads_gives_the_same_bits() {
+        for kernel in [1, 3] {
+            let axis = axis(11, 11, kernel, 1, kernel / 2);
+            let (inputs, outputs) = (17, 20);
+            let shape =
+                Convolution { batch: 9, inputs, outputs, groups: 1, height: axis, width: axis };
+            let x = noise::<f32>(9 * shape.input_image(), 1);
+            let g = noise::<f32>(9 * shape.output_image(), 2);
+            let weight = noise::<f32>(shape.weights(), 3);
+            let run = |limit| {
+                threads::limit(limit, || {
+                    let mut y = vec![f32::NAN; g.len()];
+                    let (mut of_x, mut of_weight) = (x.clone(), weight.clone());
+                    let mut of_bias = vec![0.0; outputs];
+                    shape.forward(&x, &weight, None, Activation::Tanh, &mut y);
+                    shape.backward(
+                        &x,
+                        &weight,
+                        &y,
+                        &g,
+                        Activation::Tanh,
+                        Some((&mut of_x, Update::Replace)),
+                        Some((&mut of_weight, Update::Replace)),
+                        Some((&mut of_bias, Update::Replace)),
+                    );
+                    [y, of_x, of_weight, of_bias]
+                })
+            };
+            let one = run(1);
+            for limit in [2, 3, 8] {
+                assert!(run(limit) == one);
+            }
+        }
+    }
+
+    #[test]
+    fn nan_and_infinity_go_through() {
+        let axis = axis(8, 8, 3, 1, 1);
+        let shape =
+            Convolution { batch: 1, inputs: 1, outputs: 1, groups: 1, height: axis, width: axis };
+        for bad in [f32::NAN, f32::INFINITY] {
+            let mut x = vec![0.5; 64];
+            x[3 * 8 + 4] = bad;
+            let mut y = vec![0.0; 64];
+            shape.forward(&x, &[0.1; 9], Some(&[0.0]), Activation::Relu, &mut y);
+            for (at, y) in y.iter().enumerate() {
+                let (row, column) = (at / 8, at % 8);
+                let near = row.abs_diff(3) <= 1 && column.abs_diff(4) <= 1;
+                assert_eq!(y.is_finite(), !near, "{row} {column} {y}");
+            }
+        }
+    }
+}

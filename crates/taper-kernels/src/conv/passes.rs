@@ -1,0 +1,234 @@
+//! A strided, dilated or transposed convolution as passes that read contiguous rows.
+//!
+//! The images that are read are copied once into padded planes, from which every tap of every pass reads
+//! neighbouring elements for neighbouring results. For `correlate` with stride s, a plane is split into its
+//! rows and columns of each residue modulo s. For `spread`, the results of each residue are a pass of their
+//! own, with the taps that meet them.
+
+use super::geometry::{Axis, Convolution};
+use crate::Element;
+
+/// Elements `from`, `from + step`, ... of a line, which are put one after the other from `to` on.
+#[derive(Debug)]
+struct Run {
+    from: usize,
+    to: usize,
+    step: usize,
+    count: usize,
+}
+
+/// How the planes of an image are laid out to be read.
+#[derive(Debug)]
+pub(crate) struct Padding {
+    rows: Vec<Run>,
+    columns: Vec<Run>,
+    source_width: usize,
+    source: usize,
+    width: usize,
+    /// The elements of a padded plane.
+    pub(crate) plane: usize,
+}
+
+/// Results of one residue of rows and columns, all with the same taps.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// The taps of the kernel.
+    pub(crate) taps: Vec<usize>,
+    /// Where in a padded plane each of them is read for the first result.
+    pub(crate) offsets: Vec<usize>,
+    /// How far in a padded plane the next row of results is.
+    pub(crate) row_step: usize,
+    /// The rows and columns of results.
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// The row and column of the first result.
+    pub(crate) first: [usize; 2],
+    /// How far the results are apart.
+    pub(crate) step: [usize; 2],
+}
+
+impl Padding {
+    fn new(rows: Line, columns: Line, source: [usize; 2]) -> Self {
+        Self {
+            rows: rows.runs,
+            columns: columns.runs,
+            source_width: source[1],
+            source: source[0] * source[1],
+            width: columns.length,
+            plane: apart(rows.length * columns.length),
+        }
+    }
+
+    /// Copies planes to where they are read. The zeros around them are there already.
+    pub(crate) fn fill<T: Element>(&self, x: &[T], padded: &mut [T]) {
+        let planes = x.chunks_exact(self.source).zip(padded.chunks_exact_mut(self.plane));
+        for (x, padded) in planes {
+            for rows in &self.rows {
+                for at in 0..rows.count {
+                    let x = &x[(rows.from + at * rows.step) * self.source_width..];
+                    let x = &x[..self.source_width];
+                    let padded = &mut padded[(rows.to + at) * self.width..][..self.width];
+                    for columns in &self.columns {
+                        copy(
+                            &x[columns.from..],
+                            columns.step,
+                            &mut padded[columns.to..][..columns.count],
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A distance between planes that is no multiple of many cache lines: at such a distance the same element of
+/// all planes would have to share a few places of the cache.
+fn apart(plane: usize) -> usize {
+    if plane.is_multiple_of(64) { plane + 16 } else { plane }
+}
+
+/// Every `step`-th element.
+#[inline]
+fn copy<T: Element>(from: &[T], step: usize, to: &mut [T]) {
+    match step {
+        1 => to.copy_from_slice(&from[..to.len()]),
+        // A step that the compiler knows, for shuffles instead of single loads.
+        2 if from.len() >= 2 * to.len() => {
+            to.iter_mut().zip(from.chunks_exact(2)).for_each(|(to, from)| *to = from[0]);
+        }
+        _ => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from),
+    }
+}
+
+/// The passes of [`correlate`](super::correlate): one, over the residues of the images under the kernel.
+pub(crate) fn correlate(shape: &Convolution) -> (Padding, Vec<Pass>) {
+    let (height, width) = (shape.height, shape.width);
+    let (rows, row_offsets) = split(height);
+    let (columns, column_offsets) = split(width);
+    let row_step = columns.length;
+    let offset = |down: &usize, along: &usize| down * row_step + along;
+    let pass = Pass {
+        taps: (0..shape.taps()).collect(),
+        offsets: row_offsets
+            .iter()
+            .flat_map(|down| column_offsets.iter().map(move |along| offset(down, along)))
+            .collect(),
+        row_step,
+        rows: height.output,
+        columns: width.output,
+        first: [0, 0],
+        step: [1, 1],
+    };
+    (Padding::new(rows, columns, [height.input, width.input]), vec![pass])
+}
+
+/// The passes of [`spread`](super::spread): one for each residue of the images under the kernel.
+pub(crate) fn spread(shape: &Convolution) -> (Padding, Vec<Pass>) {
+    let (height, width) = (shape.height, shape.width);
+    let (rows, row_residues) = residues(height);
+    let (columns, column_residues) = residues(width);
+    let row_step = columns.length;
+    let mut passes = Vec::new();
+    for row in &row_residues {
+        for column in &column_residues {
+            let mut pass = Pass {
+                taps: Vec::new(),
+                offsets: Vec::new(),
+                row_step,
+                rows: row.count,
+                columns: column.count,
+                first: [row.first, column.first],
+                step: [height.stride, width.stride],
+            };
+            for (down, at_row) in &row.taps {
+                for (along, at_column) in &column.taps {
+                    pass.taps.push(down * width.kernel + along);
+                    pass.offsets.push(at_row * row_step + at_column);
+                }
+            }
+            passes.push(pass);
+        }
+    }
+    (Padding::new(rows, columns, [height.output, width.output]), passes)
+}
+
+/// How an axis is laid out.
+struct Line {
+    runs: Vec<Run>,
+    length: usize,
+}
+
+/// The inputs of an axis by their residue modulo the stride, and where each tap reads for the first output.
+fn split(axis: Axis) -> (Line, Vec<usize>) {
+    let Axis { input, output, kernel, stride, padding, dilation } = axis;
+    let each = output + (kernel - 1) * dilation / stride;
+    let mut used = Vec::new();
+    let offsets = (0..kernel)
+        .map(|tap| {
+            let residue = tap * dilation % stride;
+            let at = used.iter().position(|it| *it == residue).unwrap_or_else(|| {
+                used.push(residue);
+                used.len() - 1
+            });
+            at * each + tap * dilation / stride
+        })
+        .collect();
+    let runs = used
+        .iter()
+        .enumerate()
+        .map(|(at, &residue)| {
+            let first = padding.saturating_sub(residue).div_ceil(stride);
+            let end = (input + padding).saturating_sub(residue).div_ceil(stride).min(each);
+            Run {
+                from: (first * stride + residue).saturating_sub(padding),
+                to: at * each + first,
+                step: stride,
+                count: end.saturating_sub(first),
+            }
+        })
+        .filter(|run| run.count > 0)
+        .collect();
+    (Line { runs, length: used.len() * each }, offsets)
+}
+
+/// The inputs of one residue.
+struct Residue {
+    first: usize,
+    count: usize,
+    /// The taps that meet them, and where each reads for the first input.
+    taps: Vec<(usize, usize)>,
+}
+
+/// The outputs of an axis with zeros around them, and the residues of its inputs.
+///
+/// With i + padding = q · stride + r, tap k meets input i at the output q − ⌊k · dilation / stride⌋ if r is
+/// k · dilation modulo the stride.
+fn residues(axis: Axis) -> (Line, Vec<Residue>) {
+    let Axis { input, output, kernel, stride, padding, dilation } = axis;
+    let range = |residue: usize| {
+        let first = padding.saturating_sub(residue).div_ceil(stride);
+        first..(input + padding).saturating_sub(residue).div_ceil(stride).max(first)
+    };
+    let ranges: Vec<_> = (0..stride).map(range).filter(|it| !it.is_empty()).collect();
+    let least = ranges.iter().map(|it| it.start).min().unwrap_or(0);
+    let most = ranges.iter().map(|it| it.end).max().unwrap_or(0);
+    let reach = (kernel - 1) * dilation / stride;
+    let all = (0..stride).map(|residue| (residue, range(residue))).filter(|(_, it)| !it.is_empty());
+    let residues = all
+        .map(|(residue, range)| Residue {
+            first: range.start * stride + residue - padding,
+            count: range.len(),
+            taps: (0..kernel)
+                .filter(|tap| tap * dilation % stride == residue)
+                .map(|tap| (tap, range.start - least + reach - tap * dilation / stride))
+                .collect(),
+        })
+        .collect();
+    let length = most - least + reach;
+    // Output o is at o + reach − least.
+    let from = least.saturating_sub(reach);
+    let to = (from + reach) - least;
+    let count = output.saturating_sub(from).min(length - to.min(length));
+    let runs = if count > 0 { vec![Run { from, to, step: 1, count }] } else { Vec::new() };
+    (Line { runs, length }, residues)
+}
