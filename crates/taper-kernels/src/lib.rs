@@ -7,6 +7,7 @@ mod element;
 mod isa;
 mod lanes;
 mod linear;
+pub mod loss;
 mod math;
 mod matmul;
 pub mod threads;
