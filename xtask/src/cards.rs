@@ -35,6 +35,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
         shared: &[
             "lib.rs",
             "error.rs",
+            "op.rs",
             "optim.rs",
             "optim/group.rs",
             "optim/moments.rs",

@@ -91,7 +91,10 @@ impl Module for Activation {
         }
         match self {
             Self::Identity => Ok(x.clone()),
-            _ if op::has_kernels(x) => x.contiguous()?.apply_op1(FusedActivation(self.kernel())),
+            _ if x.device().is_cpu() => {
+                let y = op::widen(x)?.contiguous()?.apply_op1(FusedActivation(self.kernel()))?;
+                y.to_dtype(x.dtype())
+            }
             _ => self.composed(x),
         }
     }
@@ -172,4 +175,42 @@ fn softplus(x: &Tensor) -> Result<Tensor> {
     let larger = positive.where_cond(x, &x.zeros_like()?)?;
     let minus_magnitude = positive.where_cond(&x.neg()?, x)?;
     larger + (minus_magnitude.exp()? + 1.0)?.log()?
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Var};
+
+    use super::*;
+    use crate::testing::assert_close;
+
+    #[test]
+    fn fused_and_composed_agree() -> Result<()> {
+        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-6)] {
+            let values = Tensor::arange_step(-6.0, 6.0, 0.37, &Device::Cpu)?.to_dtype(dtype)?;
+            let x = Var::from_tensor(&values)?;
+            for activation in [
+                Activation::Relu,
+                Activation::LeakyRelu { negative_slope: -0.3 },
+                Activation::Sigmoid,
+                Activation::Tanh,
+                Activation::Gelu,
+                Activation::Silu,
+                Activation::Softplus,
+            ] {
+                let run = |y: Tensor| -> Result<(Tensor, Option<Tensor>)> {
+                    let gradients = y.sqr()?.sum_all()?.backward()?;
+                    Ok((y, gradients.get(&x).cloned()))
+                };
+                let (fused, of_fused) = run(activation.forward(&x)?)?;
+                let (composed, of_composed) = run(activation.composed(&x)?)?;
+                assert_close(&fused, &composed, tolerance);
+                let (Some(of_fused), Some(of_composed)) = (of_fused, of_composed) else {
+                    panic!("{activation:?} has no gradient");
+                };
+                assert_close(&of_fused, &of_composed, tolerance);
+            }
+        }
+        Ok(())
+    }
 }

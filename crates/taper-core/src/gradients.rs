@@ -6,9 +6,10 @@ use std::mem;
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, Shape, Tensor, TensorId, Var};
-use taper_kernels::{Update, buffer};
+use taper_kernels::{Update, buffer, optim};
 
-use crate::op::{Elements, Scalar};
+use crate::clip::Clip;
+use crate::op::{Elements, Scalar, by_dtype, has_kernels};
 use crate::{Error, Result};
 
 /// The gradients of a fixed set of parameters, in buffers that are reused from step to step.
@@ -32,8 +33,11 @@ use crate::{Error, Result};
 ///    them after the first step.
 /// 2. From PyTorch: `backward` replaces, so there is no `zero_grad`; `accumulate` adds.
 ///
+/// 3. A custom operation whose `bwd` runs a backward pass of its own does so with `Gradients` of its own:
+///    under candle's `backward` the gradients of the registered parameters would go here.
+///
 /// # Errors
-/// The same variable twice; what the backward pass reports, which leaves no gradient.
+/// The same variable twice; what the backward pass reports, which leaves no gradient, as does a panic in it.
 ///
 /// # References
 /// - `torch.Tensor.backward`, <https://docs.pytorch.org/docs/stable/generated/torch.Tensor.backward.html>.
@@ -67,11 +71,13 @@ struct Slots {
 
 #[derive(Debug)]
 struct Slot {
+    id: TensorId,
     shape: Shape,
+    dtype: DType,
     device: Device,
     /// Empty before the first gradient, and while an operation writes into it.
     data: CpuStorage,
-    /// On another device than the CPU.
+    /// Where there are no kernels: on another device than the CPU, or of another dtype.
     elsewhere: Option<Tensor>,
     /// Whether there is a gradient.
     filled: bool,
@@ -95,7 +101,9 @@ impl Gradients {
                 return Err(Error::argument("Gradients::new", "parameters", expected, received));
             }
             slots.slots.push(Slot {
+                id: parameter.id(),
                 shape: parameter.shape().clone(),
+                dtype: parameter.dtype(),
                 device: parameter.device().clone(),
                 data: match parameter.dtype() {
                     DType::F64 => CpuStorage::F64(Vec::new()),
@@ -117,34 +125,25 @@ impl Gradients {
 
     /// Adds the gradients of `loss` to those that are here, as for the next micro-batch.
     pub fn accumulate(&mut self, loss: &Tensor) -> Result<()> {
-        let result = self.run(loss);
-        if result.is_err() {
-            self.clear();
-        }
-        result
-    }
-
-    fn run(&mut self, loss: &Tensor) -> Result<()> {
         let store = {
-            let _active = Active::new(&mut self.slots);
-            loss.backward()?
+            let mut active = Active::new(&mut self.slots);
+            let store = loss.backward()?;
+            active.end();
+            store
         };
         // In the order of the slots: a hash map has none.
-        let mut ids: Vec<(TensorId, usize)> =
-            self.slots.by_id.iter().map(|(id, at)| (*id, *at)).collect();
-        ids.sort_unstable_by_key(|(_, at)| *at);
-        for (id, at) in ids {
-            if let Some(gradient) = store.get_id(id) {
-                self.slots.slots[at].add(gradient)?;
-            }
+        let added = self.slots.slots.iter_mut().try_for_each(|slot| match store.get_id(slot.id) {
+            Some(gradient) => slot.add(gradient),
+            None => Ok(()),
+        });
+        if added.is_err() {
+            self.clear();
         }
-        Ok(())
+        added
     }
 
     fn clear(&mut self) {
-        for slot in &mut self.slots.slots {
-            slot.filled = false;
-        }
+        self.slots.clear();
     }
 
     fn slot(&self, parameter: &Var) -> Option<&Slot> {
@@ -158,29 +157,66 @@ impl Gradients {
     }
 }
 
-/// Puts the slots where the operations find them, and back when it is dropped: also on an error or panic.
+impl Slots {
+    fn clear(&mut self) {
+        for slot in &mut self.slots {
+            slot.filled = false;
+            slot.lent = false;
+            slot.elsewhere = None;
+        }
+    }
+}
+
+/// Puts the slots where the operations find them, and back when it is dropped. Dropped before
+/// [`end`](Self::end), as on an error or panic, it leaves no gradient.
 struct Active<'a> {
     home: &'a mut Slots,
     /// What was active on this thread before: a backward pass within another's operation.
     outer: Option<Slots>,
+    ended: bool,
 }
 
 impl<'a> Active<'a> {
     fn new(home: &'a mut Slots) -> Self {
         let outer = ACTIVE.replace(Some(mem::take(home)));
-        Self { home, outer }
+        Self { home, outer, ended: false }
     }
-}
 
-impl Drop for Active<'_> {
-    fn drop(&mut self) {
-        if let Some(slots) = ACTIVE.replace(self.outer.take()) {
+    /// Puts the slots back.
+    fn end(&mut self) {
+        if !mem::replace(&mut self.ended, true)
+            && let Some(slots) = ACTIVE.replace(self.outer.take())
+        {
             *self.home = slots;
         }
     }
 }
 
+impl Drop for Active<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.end();
+            self.home.clear();
+        }
+    }
+}
+
 impl Slot {
+    /// Whether the gradient is in `data`.
+    fn has_kernels(&self) -> bool {
+        self.device.is_cpu() && matches!(self.dtype, DType::F32 | DType::F64)
+    }
+
+    fn clip(&mut self, clip: Clip) -> Result<()> {
+        match (&mut self.elsewhere, &mut self.data) {
+            (Some(tensor), _) => *tensor = clip.composed(tensor)?,
+            (None, CpuStorage::F32(data)) => clip.kernel(data),
+            (None, CpuStorage::F64(data)) => clip.kernel(data),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
     fn to_tensor(&self) -> Result<Tensor> {
         Ok(match (&self.elsewhere, &self.data) {
             (Some(tensor), _) => tensor.clone(),
@@ -193,9 +229,9 @@ impl Slot {
     fn add(&mut self, gradient: &Tensor) -> Result<()> {
         // Detached: candle's gradients hold on to the graph that they came from.
         let gradient = gradient.detach();
-        match gradient.dtype() {
-            DType::F32 if gradient.device().is_cpu() => self.add_elements::<f32>(&gradient)?,
-            DType::F64 if gradient.device().is_cpu() => self.add_elements::<f64>(&gradient)?,
+        match self.dtype {
+            DType::F32 if self.has_kernels() => self.add_elements::<f32>(&gradient)?,
+            DType::F64 if self.has_kernels() => self.add_elements::<f64>(&gradient)?,
             _ => {
                 self.elsewhere = Some(match self.elsewhere.take() {
                     Some(already) if self.filled => (already + gradient)?,
@@ -317,6 +353,15 @@ pub trait GradientStore {
 
     /// Puts a gradient in the place of that of `parameter`.
     fn set(&mut self, parameter: &Var, gradient: &Tensor) -> Result<()>;
+
+    /// Clips the gradient of `parameter`, where it has one.
+    #[doc(hidden)]
+    fn clip(&mut self, parameter: &Var, clip: Clip) -> Result<()> {
+        match self.get(parameter).map(|gradient| gradient.to_tensor()) {
+            Some(gradient) => self.set(parameter, &clip.composed(&gradient?)?),
+            None => Ok(()),
+        }
+    }
 }
 
 /// One gradient, to be read.
@@ -337,24 +382,80 @@ impl Gradient<'_> {
         }
     }
 
-    /// Whether [`read`](Self::read) can read it as `T`.
-    pub(crate) fn is<T: Scalar>(&self) -> bool {
+    /// The number of elements.
+    pub(crate) fn elem_count(&self) -> usize {
         match self.0 {
-            Source::Tensor(tensor) => tensor.device().is_cpu() && tensor.dtype() == T::DTYPE,
-            Source::Slot(slot) => slot.elsewhere.is_none() && slot.data.as_slice::<T>().is_ok(),
+            Source::Tensor(tensor) => tensor.elem_count(),
+            Source::Slot(slot) => slot.shape.elem_count(),
         }
     }
 
-    /// Calls `f` with the elements, which are `T` on the CPU.
-    pub(crate) fn read<T: Scalar, R>(&self, f: impl FnOnce(&[T]) -> R) -> Result<R> {
+    /// Whether it is of the form of `parameter`.
+    pub(crate) fn fits(&self, parameter: &Var) -> bool {
         match self.0 {
             Source::Tensor(tensor) => {
-                let tensor = tensor.contiguous()?;
+                fits(tensor, parameter.shape(), parameter.dtype(), parameter.device())
+            }
+            // It was made for this variable.
+            Source::Slot(_) => true,
+        }
+    }
+
+    /// Dtype and shape, for an error.
+    pub(crate) fn form(&self) -> String {
+        match self.0 {
+            Source::Tensor(tensor) => form(tensor.dtype(), tensor.shape()),
+            Source::Slot(slot) => form(slot.dtype, &slot.shape),
+        }
+    }
+
+    /// Calls `f` with the elements, which are `T` on the CPU. If they lie in the memory of `beside`, they
+    /// are copied first, so that `f` can change that.
+    pub(crate) fn read<T: Scalar, R>(
+        &self,
+        beside: Option<&Var>,
+        f: impl FnOnce(&[T]) -> R,
+    ) -> candle_core::Result<R> {
+        match self.0 {
+            Source::Tensor(tensor) => {
+                let mut tensor = tensor.contiguous()?;
+                if let Some(var) = beside
+                    && overlap::<T>(&tensor, var)?
+                {
+                    tensor = tensor.copy()?;
+                }
                 Ok(f(Elements::of(&tensor)?.slice::<T>()?))
             }
             Source::Slot(slot) => Ok(f(slot.data.as_slice::<T>()?)),
         }
     }
+
+    /// Σ g², in f64.
+    pub(crate) fn sum_of_squares(&self) -> candle_core::Result<f64> {
+        let dtype = match self.0 {
+            Source::Tensor(tensor) if has_kernels(tensor) => tensor.dtype(),
+            Source::Slot(slot) if slot.has_kernels() => slot.dtype,
+            _ => return self.to_tensor()?.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar(),
+        };
+        by_dtype!("clip_grad_norm", dtype, T => self.read::<T, _>(None, optim::sum_of_squares))
+    }
+}
+
+/// Whether two contiguous tensors have memory in common.
+fn overlap<T: Scalar>(a: &Tensor, b: &Tensor) -> candle_core::Result<bool> {
+    let range = |tensor: &Tensor| -> candle_core::Result<_> {
+        Ok(Elements::of(tensor)?.slice::<T>()?.as_ptr_range())
+    };
+    let (a, b) = (range(a)?, range(b)?);
+    Ok(a.start < b.end && b.start < a.end)
+}
+
+fn fits(tensor: &Tensor, shape: &Shape, dtype: DType, device: &Device) -> bool {
+    tensor.shape() == shape && tensor.dtype() == dtype && tensor.device().same_device(device)
+}
+
+fn form(dtype: DType, shape: &Shape) -> String {
+    format!("{dtype:?} of shape {:?}", shape.dims())
 }
 
 impl GradientStore for GradStore {
@@ -380,8 +481,20 @@ impl GradientStore for Gradients {
             return Err(Error::argument("Gradients::set", "parameter", expected, received));
         };
         let slot = &mut self.slots.slots[*at];
+        if !fits(gradient, &slot.shape, slot.dtype, &slot.device) {
+            let expected = format!("{} on its parameter's device", form(slot.dtype, &slot.shape));
+            let received = form(gradient.dtype(), gradient.shape());
+            return Err(Error::argument("Gradients::set", "gradient", expected, received));
+        }
         slot.filled = false;
-        slot.elsewhere = None;
         slot.add(gradient)
+    }
+
+    fn clip(&mut self, parameter: &Var, clip: Clip) -> Result<()> {
+        let slot = self.slots.by_id.get(&parameter.id()).map(|at| &mut self.slots.slots[*at]);
+        match slot {
+            Some(slot) if slot.filled => slot.clip(clip),
+            _ => Ok(()),
+        }
     }
 }

@@ -1,11 +1,18 @@
 //! Initial values of weights, after PyTorch's `torch.nn.init`.
 
-use candle_core::Shape;
-use candle_nn::Init;
+mod orthogonal;
+mod truncated_normal;
+
+use candle_core::{DType, Device, Shape, Tensor};
+use candle_nn::{Init, VarBuilder};
+use orthogonal::orthogonalize;
+use truncated_normal::TruncatedNormal;
 
 use crate::{Error, Result};
 
-/// How a weight begins; a layer hands it to [`VarBuilder`](candle_nn::VarBuilder) as candle's `Init`.
+const PARAMETER: &str = "Initializer::parameter";
+
+/// How a weight begins; a layer makes its parameters with [`Initializer::parameter`].
 ///
 /// # Equation
 /// With fan_in = inputs · k, fan_out = outputs · k, k the product of the kernel's sizes:
@@ -16,31 +23,49 @@ use crate::{Error, Result};
 /// - `XavierNormal { gain }`: N(0, gain² · 2 / (fan_in + fan_out))
 /// - `KaimingUniform { mode, nonlinearity }`: U(−b, b), b = gain(nonlinearity) · √(3 / fan)
 /// - `KaimingNormal { mode, nonlinearity }`: N(0, gain(nonlinearity)² / fan)
+/// - `TruncatedNormal { mean, std, low, high }`: N(mean, std²) given that it is in [low, high], as
+///   F⁻¹(F(low) + (F(high) − F(low)) Φ(z)), F the cumulative distribution of N(mean, std²), z ~ N(0, 1)
+/// - `Orthogonal { gain }`: gain · Q, Z = Q R with r_ii > 0, Z the outputs × (inputs · k) matrix of
+///   N(0, 1) draws, or its transpose, and then Qᵀ, if it has more columns than rows
 ///
 /// # Shapes
 /// A weight is (outputs, inputs, kernel...), as PyTorch and candle have it. Xavier and Kaiming need
-/// both of the first two; the others take any shape.
+/// both of the first two, and so does Orthogonal; the others take any shape.
 ///
 /// # Parameters
 /// - `gain`: a factor on the standard deviation; [`Nonlinearity::gain`] recommends one.
 /// - `mode`: the fan that is kept constant: [`FanMode::FanIn`] keeps the variance of the activations,
 ///   [`FanMode::FanOut`] that of the gradients.
 /// - `nonlinearity`: what follows the layer.
+/// - `low`, `high`: the bounds, PyTorch's `a` (−2) and `b` (2), which may be infinite.
 ///
 /// # Numerics
-/// Drawn in f64 and rounded to the parameter's dtype: f32 and f64 models begin alike.
+/// Drawn in f64 and rounded to the parameter's dtype: f32 and f64 models begin alike. Orthogonal and
+/// TruncatedNormal are made in f64 of standard normal draws that are rounded to f32, or to a narrower
+/// dtype of the parameter, before: by modified Gram-Schmidt in two passes, orthonormal to 1e-14; and
+/// by the inverse of F to 1e-14 of a standard deviation, in the tails, too. One draw makes one value,
+/// and rounding can bring a value out of its bounds by half a unit in the last place.
 ///
 /// # Deviations
 /// 1. From PyTorch: the random numbers are those of Taper's streams, so values differ while
 ///    distributions agree.
+/// 2. From PyTorch's `trunc_normal_`: it draws again what falls outside; here bounds more than 35
+///    standard deviations to one side of the mean are refused.
+/// 3. From PyTorch's `orthogonal_`: a weight without elements is refused.
 ///
 /// # Errors
-/// [`Initializer::hint`] refuses a negative standard deviation, and Xavier and Kaiming for fewer than
-/// two dimensions or a fan of 0.
+/// [`Initializer::parameter`] refuses a standard deviation that is negative, for TruncatedNormal also
+/// 0 or infinite, bounds that are not in order or hold next to nothing, a `gain` of Orthogonal that is
+/// not finite, and for Xavier, Kaiming and Orthogonal fewer than two dimensions or one of 0.
+/// [`Initializer::hint`] also refuses TruncatedNormal and Orthogonal.
 ///
 /// # References
 /// - Glorot and Bengio 2010, Understanding the difficulty of training deep feedforward neural
 ///   networks.
+/// - Saxe, McClelland and Ganguli 2013, Exact solutions to the nonlinear dynamics of learning in deep
+///   linear neural networks, <https://arxiv.org/abs/1312.6120> (orthogonal).
+/// - Mezzadri 2007, How to generate random matrices from the classical compact groups,
+///   <https://arxiv.org/abs/math-ph/0609050> (the sign of R).
 /// - He, Zhang, Ren and Sun 2015, Delving deep into rectifiers, <https://arxiv.org/abs/1502.01852>.
 ///
 /// # Example
@@ -51,11 +76,15 @@ use crate::{Error, Result};
 ///
 /// let parameters = Parameters::new(&stream(7, "init"));
 /// let vb = parameters.builder(DType::F64, &Device::Cpu);
-/// let init = Initializer::XavierUniform { gain: 1.0 }.hint(&(200, 100).into())?;
-/// let weight = vb.get_with_hints((200, 100), "weight", init)?;
+/// let init = Initializer::XavierUniform { gain: 1.0 };
+/// let weight = init.parameter((200, 100), "weight", &vb)?;
 /// // b = sqrt(6 / 300) = 0.1414
 /// let largest = weight.abs()?.max_all()?.to_scalar::<f64>()?;
 /// assert!((0.1413..0.1415).contains(&largest));
+///
+/// let weight = Initializer::Orthogonal { gain: 2.0 }.parameter((2, 8), "other", &vb)?;
+/// let products = weight.matmul(&weight.t()?)?.to_vec2::<f64>()?;
+/// assert!((products[0][0] - 4.0).abs() < 1e-14 && products[0][1].abs() < 1e-14);
 /// # Ok(())
 /// # }
 /// ```
@@ -100,6 +129,22 @@ pub enum Initializer {
         mode: FanMode,
         /// What follows the layer.
         nonlinearity: Nonlinearity,
+    },
+    /// Normal between two bounds.
+    TruncatedNormal {
+        /// The mean before truncation.
+        mean: f64,
+        /// The standard deviation before truncation.
+        std: f64,
+        /// The least value.
+        low: f64,
+        /// The greatest value.
+        high: f64,
+    },
+    /// Rows, or columns where there are fewer of them, that are orthonormal up to a factor.
+    Orthogonal {
+        /// The factor.
+        gain: f64,
     },
 }
 
@@ -146,7 +191,33 @@ impl Nonlinearity {
 }
 
 impl Initializer {
-    /// This initialiser for a weight of this shape, in the form that candle's builder takes.
+    /// The parameter `name` of `vb`, which begins so if `vb` makes it now. What `vb` has already, be it
+    /// loaded or shared, stays as it is.
+    ///
+    /// TruncatedNormal and Orthogonal have `vb`, which can be any of candle's, draw normal numbers and
+    /// put the values in their place: another thread must not ask for the same name meanwhile.
+    pub fn parameter(self, shape: impl Into<Shape>, name: &str, vb: &VarBuilder) -> Result<Tensor> {
+        let shape = shape.into();
+        match self {
+            Self::TruncatedNormal { mean, std, low, high } => {
+                let law = TruncatedNormal::new(mean, std, low, high)?;
+                from_normal(&shape, name, vb, |draws| {
+                    draws.iter_mut().for_each(|draw| *draw = law.of(*draw));
+                })
+            }
+            Self::Orthogonal { gain } => {
+                if !gain.is_finite() {
+                    return Err(Error::argument(PARAMETER, "gain", "finite", gain));
+                }
+                let (rows, columns) = matrix(&shape)?;
+                from_normal(&shape, name, vb, |draws| orthogonalize(draws, rows, columns, gain))
+            }
+            _ => Ok(vb.get_with_hints(&shape, name, self.hint(&shape)?)?),
+        }
+    }
+
+    /// This initialiser for a weight of this shape, in the form that candle's builder takes; there is
+    /// none for TruncatedNormal and Orthogonal.
     pub fn hint(self, shape: &Shape) -> Result<Init> {
         let uniform = |std: f64| {
             let bound = 3f64.sqrt() * std;
@@ -168,7 +239,50 @@ impl Initializer {
             Self::KaimingNormal { mode, nonlinearity } => {
                 normal(kaiming_std(mode, nonlinearity, shape)?)
             }
+            Self::TruncatedNormal { .. } | Self::Orthogonal { .. } => {
+                let expected = "one that candle's Init has a form for; use Initializer::parameter";
+                let received = format!("{self:?}");
+                return Err(Error::argument("Initializer::hint", "self", expected, received));
+            }
         })
+    }
+}
+
+/// The parameter `name`, and if it is new with what `transform` makes of its standard normal draws.
+fn from_normal(
+    shape: &Shape,
+    name: &str,
+    vb: &VarBuilder,
+    transform: impl FnOnce(&mut [f64]),
+) -> Result<Tensor> {
+    let is_new = !vb.contains_tensor(name);
+    let parameter = vb.get_with_hints(shape, name, Init::Randn { mean: 0.0, stdev: 1.0 })?;
+    if !is_new || shape.elem_count() == 0 {
+        return Ok(parameter);
+    }
+    // A view: what is written there is in the parameter, and in the variable behind it.
+    let flat = parameter.flatten_all()?;
+    let draws = flat.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    // An f32 model has its draws rounded already.
+    let mut values: Vec<f64> = draws.into_iter().map(|draw| f64::from(draw as f32)).collect();
+    transform(&mut values);
+    let values = Tensor::from_vec(values, flat.dims(), &Device::Cpu)?;
+    flat.slice_set(&values.to_dtype(flat.dtype())?.to_device(flat.device())?, 0, 0)?;
+    Ok(parameter)
+}
+
+/// The rows and columns of a weight as a matrix.
+fn matrix(shape: &Shape) -> Result<(usize, usize)> {
+    match *shape.dims() {
+        [rows, ref rest @ ..] if !rest.is_empty() && shape.elem_count() > 0 => {
+            Ok((rows, rest.iter().product()))
+        }
+        ref dims => Err(Error::argument(
+            PARAMETER,
+            "shape",
+            "(outputs, inputs, kernel...), none of them 0",
+            format!("{dims:?}"),
+        )),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The fully connected layer.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Module, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Module, Shape, Tensor};
 use candle_nn::VarBuilder;
 use taper_kernels::buffer;
 
@@ -47,15 +47,13 @@ pub fn linear(
             return Err(Error::argument("linear", argument, "at least 1", features));
         }
     }
-    let shape = Shape::from((out_features, in_features));
-    let weight = vb.get_with_hints(&shape, "weight", config.weight_init.hint(&shape)?)?;
+    let weight = config.weight_init.parameter((out_features, in_features), "weight", &vb)?;
     if !config.bias {
         return Ok(Linear::new(weight, None)?.with_activation(config.activation));
     }
     let bound = 1.0 / (in_features as f64).sqrt();
     let bias_init = config.bias_init.unwrap_or(Initializer::Uniform { low: -bound, high: bound });
-    let shape = Shape::from(out_features);
-    let bias = vb.get_with_hints(&shape, "bias", bias_init.hint(&shape)?)?;
+    let bias = bias_init.parameter(out_features, "bias", &vb)?;
     Ok(Linear::new(weight, Some(bias))?.with_activation(config.activation))
 }
 
@@ -77,8 +75,9 @@ pub fn linear(
 ///   memory in each direction.
 ///
 /// # Numerics
-/// One matrix product over all leading dimensions, in the dtype of the weight. On the CPU in f32 and f64
-/// product, bias and activation are one operation, whose result does not depend on the number of threads.
+/// One matrix product over all leading dimensions, in the dtype of the weight. On the CPU product, bias and
+/// activation are one operation, whose result does not depend on the number of threads; f16 and bf16 are
+/// computed in f32.
 ///
 /// # Deviations
 /// 1. From `candle_nn::linear`: PyTorch's initial values instead of Kaiming normal with gain √2.
@@ -154,50 +153,50 @@ impl Linear {
 
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (out_features, in_features) = self.weight.dims2()?;
-        let Some((&last, leading)) =
-            x.dims().split_last().filter(|(last, _)| **last == in_features)
-        else {
+        let (_, in_features) = self.weight.dims2()?;
+        if x.dims().last() != Some(&in_features) {
             let expected = format!("(..., {in_features})");
             let received = format!("{:?}", x.dims());
             return Err(Error::argument("Linear::forward", "x", expected, received).into());
-        };
-        // One product: a batched one is much slower in candle.
-        let rows = leading.iter().product::<usize>();
-        let x = x.reshape((rows, last))?;
-        let fused = op::has_kernels(&x) && op::has_kernels(&self.weight);
-        let y = if fused && x.dtype() == self.weight.dtype() {
-            self.fused(&x)?
+        }
+        // Mixed dtypes go to candle, which names them in its error.
+        if x.device().is_cpu() && x.dtype() == self.weight.dtype() {
+            self.fused(x)
         } else {
-            self.composed(&x)?
-        };
-        y.reshape([leading, &[out_features]].concat())
+            self.composed(x)
+        }
     }
 }
 
 impl Linear {
     /// One operation for product, bias and activation.
     fn fused(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (x, weight) = (x.contiguous()?, self.weight.contiguous()?);
+        let dtype = x.dtype();
+        let (x, weight) = (op::widen(x)?.contiguous()?, op::widen(&self.weight)?.contiguous()?);
         // What cannot be told from its output is applied to the output in an operation of its own.
         let kernel = self.activation.kernel();
         let inside = if kernel.invertible() { kernel } else { taper_kernels::Activation::Identity };
         let op = FusedLinear { activation: inside };
         let y = match &self.bias {
-            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
+            Some(bias) => x.apply_op3(&weight, &op::widen(bias)?.contiguous()?, op)?,
             None => x.apply_op2(&weight, op)?,
         };
-        if kernel.invertible() { Ok(y) } else { self.activation.forward(&y) }
+        let y = if kernel.invertible() { y } else { self.activation.forward(&y)? };
+        y.to_dtype(dtype)
     }
 
     /// The twin of [`fused`](Self::fused) in candle's operations.
     fn composed(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let product = x.matmul(&self.weight.t()?)?;
+        // One product: a batched one is much slower in candle.
+        let product = x.reshape(((), x.dim(D::Minus1)?))?.matmul(&self.weight.t()?)?;
         let y = match &self.bias {
             Some(bias) => product.broadcast_add(bias)?,
             None => product,
         };
-        self.activation.composed(&y)
+        let mut shape = x.dims().to_vec();
+        shape.pop();
+        shape.push(self.weight.dim(0)?);
+        self.activation.composed(&y.reshape(shape)?)
     }
 }
 
@@ -210,9 +209,11 @@ struct FusedLinear {
 type Stored<'a> = (&'a CpuStorage, &'a Layout);
 
 impl FusedLinear {
+    /// The sizes of the layer; all but the last dimension of x are rows.
     fn sizes(x: &Layout, weight: &Layout) -> candle_core::Result<taper_kernels::Linear> {
-        let (rows, inputs) = x.shape().dims2()?;
-        Ok(taper_kernels::Linear { rows, inputs, outputs: weight.shape().dims2()?.0 })
+        let (outputs, inputs) = weight.shape().dims2()?;
+        let rows = x.dims().iter().rev().skip(1).product();
+        Ok(taper_kernels::Linear { rows, inputs, outputs })
     }
 
     fn run<T: Scalar>(
@@ -224,9 +225,13 @@ impl FusedLinear {
         let sizes = Self::sizes(x.1, weight.1)?;
         let bias = bias.map(|(storage, layout)| op::elements::<T>(storage, layout)).transpose()?;
         let mut y = buffer::<T>(sizes.rows * sizes.outputs);
+        let x_layout = x.1;
         let (x, weight) = (op::elements(x.0, x.1)?, op::elements(weight.0, weight.1)?);
         sizes.forward(x, weight, bias, self.activation, &mut y);
-        Ok((op::storage(y), Shape::from((sizes.rows, sizes.outputs))))
+        let mut shape = x_layout.dims().to_vec();
+        shape.pop();
+        shape.push(sizes.outputs);
+        Ok((op::storage(y), Shape::from(shape)))
     }
 
     fn pull<T: Scalar>(
@@ -314,5 +319,72 @@ impl CustomOp3 for FusedLinear {
             self.pull::<T>([x, weight, y, upstream], Some(bias))
         })?;
         Ok((of_x, of_weight, of_bias))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Var};
+
+    use super::*;
+    use crate::stream;
+    use crate::testing::assert_close;
+
+    const ACTIVATIONS: [Activation; 8] = [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::LeakyRelu { negative_slope: 0.1 },
+        Activation::Sigmoid,
+        Activation::Tanh,
+        Activation::Gelu,
+        Activation::Silu,
+        Activation::Softplus,
+    ];
+
+    type Twin = fn(&Linear, &Tensor) -> candle_core::Result<Tensor>;
+
+    /// The output and the gradients of x, weight and bias, of inputs that are not contiguous.
+    fn run(twin: Twin, activation: Activation, bias: bool, dtype: DType) -> Result<Vec<Tensor>> {
+        let mut noise = stream(3, "linear");
+        let mut variable =
+            |shape: Shape| Var::from_tensor(&noise.normal(0.0, 1.0, shape, dtype, &Device::Cpu)?);
+        let (x, weight) = (variable((7, 5).into())?, variable((7, 9).into())?);
+        let variables = [x.clone(), weight.clone(), variable(9.into())?];
+        let layer = Linear::new(weight.t()?, bias.then(|| variables[2].as_tensor().clone()))?
+            .with_activation(activation);
+        let y = twin(&layer, &x.t()?)?;
+        let upstream = noise.normal(0.0, 1.0, y.shape(), dtype, &Device::Cpu)?;
+        let gradients = (&y * upstream)?.sum_all()?.backward()?;
+        let of = variables.iter().filter_map(|variable| gradients.get(variable).cloned());
+        Ok(std::iter::once(y.clone()).chain(of).collect())
+    }
+
+    #[test]
+    fn fused_and_composed_agree() -> Result<()> {
+        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
+            for (activation, bias) in ACTIVATIONS.into_iter().zip([true, false].into_iter().cycle())
+            {
+                let fused = run(Linear::fused, activation, bias, dtype)?;
+                let composed = run(Linear::composed, activation, bias, dtype)?;
+                assert_eq!(fused.len(), 3 + usize::from(bias));
+                assert_eq!(composed.len(), fused.len());
+                for (fused, composed) in fused.iter().zip(&composed) {
+                    assert_close(fused, composed, tolerance);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn half_precision_is_computed_in_f32() -> Result<()> {
+        for dtype in [DType::BF16, DType::F16] {
+            let half = run(Linear::fused, Activation::Relu, true, dtype)?;
+            for tensor in &half {
+                assert_eq!(tensor.dtype(), dtype);
+                assert!(tensor.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()? > 0.0);
+            }
+        }
+        Ok(())
     }
 }

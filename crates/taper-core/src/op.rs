@@ -17,12 +17,22 @@ pub use crate::gradients::Destination;
 pub trait Scalar: Element + WithDType {
     /// The buffer of a [`CpuStorage`], which is left empty; `None` where it holds another dtype.
     fn take(storage: &mut CpuStorage) -> Option<Vec<Self>>;
+
+    /// The elements of a [`CpuStorage`], to be changed; `None` where it holds another dtype.
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]>;
 }
 
 impl Scalar for f32 {
     fn take(storage: &mut CpuStorage) -> Option<Vec<Self>> {
         match storage {
             CpuStorage::F32(data) => Some(std::mem::take(data)),
+            _ => None,
+        }
+    }
+
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        match storage {
+            CpuStorage::F32(data) => Some(data),
             _ => None,
         }
     }
@@ -35,13 +45,28 @@ impl Scalar for f64 {
             _ => None,
         }
     }
+
+    fn slice_mut(storage: &mut CpuStorage) -> Option<&mut [Self]> {
+        match storage {
+            CpuStorage::F64(data) => Some(data),
+            _ => None,
+        }
+    }
 }
 
 /// Whether the kernels work on tensors like this one: f32 or f64 on the CPU.
 ///
-/// Half precision is widened at the edge, by the layer or the loss; other devices run the composed twin.
+/// Half precision is [widened](widen) at the edge; other devices run the composed twin.
 pub fn has_kernels(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && matches!(tensor.dtype(), DType::F32 | DType::F64)
+}
+
+/// `tensor` in a dtype for which there are kernels: half precision becomes f32, and the gradient goes back.
+pub fn widen(tensor: &Tensor) -> Result<Tensor> {
+    match tensor.dtype() {
+        DType::F16 | DType::BF16 => tensor.to_dtype(DType::F32),
+        _ => Ok(tensor.clone()),
+    }
 }
 
 /// Evaluates an expression for the element type of a dtype: `by_dtype!(x.dtype(), T => forward::<T>(x))`.
@@ -79,6 +104,18 @@ pub fn dtype(storage: &CpuStorage) -> DType {
 /// The elements of a contiguous argument in the forward pass.
 pub fn elements<'a, T: Scalar>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
     Ok(&storage.as_slice::<T>()?[contiguous(layout)?])
+}
+
+/// The elements of a contiguous variable that an operation changes in place.
+pub fn elements_mut<'a, T: Scalar>(
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+) -> Result<&'a mut [T]> {
+    let (range, found) = (contiguous(layout)?, storage.dtype());
+    match T::slice_mut(storage) {
+        Some(data) => Ok(&mut data[range]),
+        None => bail!("expected elements of {:?}, found {found:?}", T::DTYPE),
+    }
 }
 
 /// A result of the forward pass.

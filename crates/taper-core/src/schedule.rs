@@ -1,9 +1,13 @@
 //! Learning rates over the steps of a training run.
 
+mod one_cycle;
+
 use std::f64::consts::PI;
 use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
+
+pub use one_cycle::{Anneal, OneCycle, OneCycleConfig};
 
 /// A learning-rate schedule: a pure function of the step, with nothing to save.
 ///
@@ -14,6 +18,10 @@ use serde::{Deserialize, Serialize};
 /// - `Cosine { steps, min_factor: m }`: m + (1 − m) (1 + cos(π t / steps)) / 2, and m after `steps`
 /// - `Warmup { steps, start_factor: s, then }`: s + (1 − s) t / steps before `steps`, after that
 ///   `then` at t − steps
+/// - `OneCycle` of n steps, d = `div_factor`, f = `final_div_factor`: from 1 / d at 0 to 1 at
+///   `pct_start` · n − 1, then to 1 / (d f) at n − 1; with `three_phase` by way of 1 / d at
+///   2 (`pct_start` · n − 1). From u to v it is v + (u − v) (1 + cos(π x)) / 2 or u + (v − u) x where
+///   x of the way is done; 1 / (d f) after n − 1.
 ///
 /// # Shapes
 /// A number.
@@ -25,6 +33,9 @@ use serde::{Deserialize, Serialize};
 /// - `min_factor`: where the cosine ends, relative to the base.
 /// - `start_factor`: where the warm-up begins, relative to the base.
 /// - `then`: the schedule that the warm-up leads to.
+/// - Of a [`OneCycleConfig`], whose base learning rate is PyTorch's `max_lr`: `steps`, at least 1,
+///   `pct_start` (0.3), in [0, 1], with `three_phase` in [0, 0.5], `anneal` (cosine), `div_factor`
+///   (25) and `final_div_factor` (1e4), above 0, `three_phase` (false).
 ///
 /// # Numerics
 /// In f64, each step by itself: no error adds up along the run.
@@ -32,19 +43,27 @@ use serde::{Deserialize, Serialize};
 /// # Deviations
 /// 1. From PyTorch's `CosineAnnealingLR`: the rate stays at its end instead of rising again, and the
 ///    end is relative to the base.
+/// 2. From PyTorch's `OneCycleLR`: only the rate moves (its `cycle_momentum=False`); the rate stays at
+///    its end where PyTorch raises; `three_phase` with a `pct_start` above 1/2 is refused, with which
+///    PyTorch's rate never comes to its end; a turning point exactly on the first step is reached
+///    there, where PyTorch divides by zero.
 ///
 /// # Errors
-/// None: the types leave out a length of 0 where it has no meaning.
+/// [`OneCycle::new`], and reading a `one_cycle`, refuse settings out of the ranges above. Otherwise
+/// none: the types leave out a length of 0 where it has no meaning.
 ///
 /// # References
 /// - Loshchilov and Hutter 2016, SGDR, <https://arxiv.org/abs/1608.03983> (cosine).
 /// - Goyal et al. 2017, Accurate, large minibatch SGD, <https://arxiv.org/abs/1706.02677> (warm-up).
-/// - `torch.optim.lr_scheduler`: `StepLR`, `CosineAnnealingLR`, `LinearLR` in a `SequentialLR`.
+/// - Smith and Topin 2017, Super-convergence, <https://arxiv.org/abs/1708.07120> (one cycle).
+/// - `torch.optim.lr_scheduler`: `StepLR`, `CosineAnnealingLR`, `LinearLR` in a `SequentialLR`,
+///   `OneCycleLR`.
 ///
 /// # Example
 /// ```
+/// # fn main() -> taper_core::Result<()> {
 /// use std::num::NonZeroU64;
-/// use taper_core::Schedule;
+/// use taper_core::{OneCycle, OneCycleConfig, Schedule};
 ///
 /// let cosine = Schedule::Cosine { steps: NonZeroU64::MIN.saturating_add(99), min_factor: 0.0 };
 /// let schedule = Schedule::Warmup { steps: 10, start_factor: 0.0, then: Box::new(cosine) };
@@ -52,6 +71,14 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(schedule.learning_rate(0.4, 10), 0.4);
 /// assert!((schedule.learning_rate(0.4, 60) - 0.2).abs() < 1e-15); // half-way down
 /// assert_eq!(schedule.learning_rate(0.4, 1000), 0.0);
+///
+/// let config = OneCycleConfig::new(NonZeroU64::MIN.saturating_add(99));
+/// let schedule = Schedule::OneCycle(OneCycle::new(config)?);
+/// assert!((schedule.learning_rate(0.4, 0) - 0.016).abs() < 1e-15); // 0.4 / 25
+/// assert!((schedule.learning_rate(0.4, 29) - 0.4).abs() < 1e-15); // the peak
+/// assert!((schedule.learning_rate(0.4, 99) - 1.6e-6).abs() < 1e-15); // 0.016 / 10,000
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -81,6 +108,8 @@ pub enum Schedule {
         /// What comes after.
         then: Box<Schedule>,
     },
+    /// Up to the base learning rate, then down to almost none.
+    OneCycle(OneCycle),
 }
 
 impl Schedule {
@@ -97,6 +126,7 @@ impl Schedule {
                 start_factor + (1.0 - start_factor) * (step as f64 / *steps as f64)
             }
             Self::Warmup { steps, then, .. } => then.factor(step - steps),
+            Self::OneCycle(cycle) => cycle.factor(step),
         }
     }
 

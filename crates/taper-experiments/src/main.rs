@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use taper_lab::Build;
 
+/// A step allocates and frees the same large tensors again and again: the system's allocator gives them
+/// back to the system each time and gets them cleared.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let build = Build {
         name: "taper",

@@ -1,4 +1,4 @@
-//! Parallel, vectorised loops of deep learning over slices.
+#![doc = include_str!("../README.md")]
 
 mod activation;
 mod buffer;
@@ -10,6 +10,8 @@ mod linear;
 pub mod loss;
 mod math;
 mod matmul;
+pub mod optim;
+mod pool;
 pub mod threads;
 mod work;
 
@@ -19,3 +21,4 @@ pub use element::Element;
 pub use isa::name as instruction_set;
 pub use linear::{Gradient, Linear};
 pub use matmul::{Matrix, Update, matmul};
+pub use pool::{AdaptiveAveragePool, AveragePool, MaxPool, PoolAxis};

@@ -78,7 +78,7 @@ pub(crate) fn matmul_then<T: Element>(
     assert_eq!(a.columns, b.rows, "the inner dimensions");
     assert_eq!(out.len(), a.rows * b.columns, "the size of the product");
     let width = b.columns;
-    let grid = Grid::new(a.rows, b.columns, a.columns);
+    let grid = Grid::new(a, b);
     let out = Disjoint::new(out);
     threads::run(grid.tasks(), |task| {
         let (rows, columns) = grid.block(task);
@@ -193,21 +193,26 @@ struct Grid {
 }
 
 impl Grid {
-    /// Multiplications and additions that one block should at least have (some twenty microseconds).
-    const WORK: usize = 1 << 20;
-    /// The most blocks that a result is cut into: each packs its operands anew.
-    const MOST: usize = 8;
+    /// Into how many blocks a product of so many multiplications is cut: few enough that packing the operands
+    /// anew for each costs little, enough for the threads of most machines. The first two steps are at some
+    /// four and thirty microseconds of work on one core.
+    const PARTS: [(usize, usize); 4] = [(1 << 28, 16), (1 << 25, 8), (1 << 20, 4), (1 << 17, 2)];
 
-    fn new(rows: usize, columns: usize, depth: usize) -> Self {
-        let work = rows.saturating_mul(columns).saturating_mul(depth);
-        let parts = (work / Self::WORK).clamp(1, Self::MOST);
-        let cut = |length: usize| length.div_ceil(parts).next_multiple_of(16).max(1);
-        // Along the longer side, so that the shorter operand, which every block packs, is the small one.
-        if columns >= rows {
-            Self { rows, columns, block_rows: rows.max(1), block_columns: cut(columns) }
-        } else {
-            Self { rows, columns, block_rows: cut(rows), block_columns: columns.max(1) }
-        }
+    fn new<T>(a: Matrix<'_, T>, b: Matrix<'_, T>) -> Self {
+        let (rows, columns) = (a.rows, b.columns);
+        let work = rows.saturating_mul(columns).saturating_mul(a.columns);
+        let parts =
+            Self::PARTS.iter().find(|(least, _)| work >= *least).map_or(1, |(_, parts)| *parts);
+        // Measured for each order of the operands: what is cut should be the rows of a result whose left
+        // operand is transposed, as a weight's gradient is, and else its columns; a large one both ways.
+        let by_rows = a.column_stride != 1;
+        let (down, across) = match parts {
+            16 => (4, 4),
+            _ if by_rows && rows >= 16 * parts || columns < 16 * parts => (parts, 1),
+            _ => (1, parts),
+        };
+        let cut = |length: usize, parts: usize| length.div_ceil(parts).next_multiple_of(16).max(1);
+        Self { rows, columns, block_rows: cut(rows, down), block_columns: cut(columns, across) }
     }
 
     fn tasks(&self) -> usize {

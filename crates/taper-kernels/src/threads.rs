@@ -218,7 +218,7 @@ mod tests {
                 })
             };
             let payload = panic::catch_unwind(run).unwrap_err();
-            assert_eq!(payload.downcast_ref(), Some(&5));
+            assert_eq!(payload.downcast_ref(), Some(&5_usize));
             assert_eq!(limit(threads, || written(9, 7, 60)), limit(1, || written(9, 7, 60)));
         }
     }

@@ -26,7 +26,7 @@ pub(crate) struct RunKey {
     pub(crate) role: Role,
     /// The content digest of each data set, by name.
     pub(crate) data: toml::Table,
-    /// The processor path: `cpu` and the instruction set that products use there, or another device.
+    /// The processor path: `cpu` and the instruction sets used there, or another device.
     pub(crate) device: String,
     /// The digest of Cargo.lock and the numeric crates' sources.
     pub(crate) sources: String,
@@ -87,16 +87,17 @@ impl DeviceKind {
     /// Its part of a run's key.
     pub(crate) fn key(self) -> String {
         match self {
-            Self::Cpu => format!("cpu {}", instruction_set()),
+            // Products choose for themselves; the other kernels can be capped.
+            Self::Cpu => format!("cpu {}, kernels {}", products(), taper_core::instruction_set()),
             Self::Cuda => "cuda".to_owned(),
             Self::Metal => "metal".to_owned(),
         }
     }
 }
 
-/// The widest instruction set that candle's products use here. Results are equal to the bit within
+/// The widest instruction set that products of matrices use here. Results are equal to the bit within
 /// one path, and within a tolerance across them.
-fn instruction_set() -> &'static str {
+fn products() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     {
         if std::arch::is_x86_feature_detected!("avx512f") {

@@ -1,12 +1,11 @@
 //! Adam: steps scaled by running moments of the gradient.
 
 use candle_core::Var;
-use candle_core::backprop::GradStore;
 
 use super::Optimizer;
 use super::group::{Groups, ParamGroup};
 use super::moments::{Decay, Moments};
-use crate::{Result, Snapshot, Stateful};
+use crate::{GradientStore, Result, Snapshot, Stateful};
 
 /// The settings of [`Adam`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +45,8 @@ impl Default for AdamConfig {
 /// - `weight_decay`: 0.0, at least 0.
 ///
 /// # Numerics
-/// In the parameter's dtype; the bias corrections in f64. ε stands outside the root.
+/// In the parameter's dtype; the bias corrections in f64. ε stands outside the root. On the CPU in f32 and
+/// f64 a step is one pass over memory, whose result does not depend on the number of threads.
 ///
 /// # Deviations
 /// 1. From the paper: ε is added after the bias correction of v, as in algorithm 1, not as in its
@@ -54,7 +54,7 @@ impl Default for AdamConfig {
 /// 2. From PyTorch: no AMSGrad.
 ///
 /// # Errors
-/// Settings out of range, and a name that is in two groups or twice in one.
+/// Settings out of range, and a name or variable that is in two groups or twice in one.
 ///
 /// # References
 /// - Kingma and Ba 2014, Adam: a method for stochastic optimization, <https://arxiv.org/abs/1412.6980>.
@@ -92,8 +92,14 @@ impl Adam {
 }
 
 impl Optimizer for Adam {
-    fn step(&mut self, gradients: &GradStore) -> Result<()> {
-        self.0.step(gradients)
+    fn step(&mut self, gradients: &dyn GradientStore) -> Result<()> {
+        self.0.step(gradients, 1.0)
+    }
+
+    fn step_clipped(&mut self, gradients: &dyn GradientStore, max_norm: f64) -> Result<f64> {
+        let (norm, factor) = self.0.groups.clipping(gradients, max_norm)?;
+        self.0.step(gradients, factor)?;
+        Ok(norm)
     }
 
     fn learning_rate(&self, group: usize) -> Result<f64> {
@@ -107,8 +113,7 @@ impl Optimizer for Adam {
 
 impl Stateful for Adam {
     fn save(&self, snapshot: &mut Snapshot) -> Result<()> {
-        self.0.save(snapshot);
-        Ok(())
+        self.0.save(snapshot)
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {

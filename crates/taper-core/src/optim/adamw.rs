@@ -1,12 +1,11 @@
 //! AdamW: Adam with a weight decay of its own.
 
 use candle_core::Var;
-use candle_core::backprop::GradStore;
 
 use super::Optimizer;
 use super::group::{Groups, ParamGroup};
 use super::moments::{Decay, Moments};
-use crate::{Result, Snapshot, Stateful};
+use crate::{GradientStore, Result, Snapshot, Stateful};
 
 /// The settings of [`AdamW`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,14 +45,15 @@ impl Default for AdamWConfig {
 /// - `weight_decay`: 1e-2, at least 0.
 ///
 /// # Numerics
-/// In the parameter's dtype; the bias corrections in f64. ε stands outside the root.
+/// In the parameter's dtype; the bias corrections in f64. ε stands outside the root. On the CPU in f32 and
+/// f64 a step is one pass over memory, whose result does not depend on the number of threads.
 ///
 /// # Deviations
 /// 1. From the paper: the decay is multiplied by the learning rate, as in PyTorch.
 /// 2. From PyTorch: no AMSGrad.
 ///
 /// # Errors
-/// Settings out of range, and a name that is in two groups or twice in one.
+/// Settings out of range, and a name or variable that is in two groups or twice in one.
 ///
 /// # References
 /// - Loshchilov and Hutter 2017, Decoupled weight decay regularization, <https://arxiv.org/abs/1711.05101>.
@@ -91,8 +91,14 @@ impl AdamW {
 }
 
 impl Optimizer for AdamW {
-    fn step(&mut self, gradients: &GradStore) -> Result<()> {
-        self.0.step(gradients)
+    fn step(&mut self, gradients: &dyn GradientStore) -> Result<()> {
+        self.0.step(gradients, 1.0)
+    }
+
+    fn step_clipped(&mut self, gradients: &dyn GradientStore, max_norm: f64) -> Result<f64> {
+        let (norm, factor) = self.0.groups.clipping(gradients, max_norm)?;
+        self.0.step(gradients, factor)?;
+        Ok(norm)
     }
 
     fn learning_rate(&self, group: usize) -> Result<f64> {
@@ -106,8 +112,7 @@ impl Optimizer for AdamW {
 
 impl Stateful for AdamW {
     fn save(&self, snapshot: &mut Snapshot) -> Result<()> {
-        self.0.save(snapshot);
-        Ok(())
+        self.0.save(snapshot)
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {

@@ -1,17 +1,18 @@
 //! Parameter groups: which parameters an optimizer moves, and how fast.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use candle_core::{Tensor, Var};
 
+use crate::clip::clipping;
 use crate::state::check_form;
-use crate::{Error, Result, Snapshot};
+use crate::{Error, Gradient, GradientStore, Result, Snapshot};
 
 /// Parameters that share a learning rate and a weight decay.
 #[derive(Debug, Clone)]
 pub struct ParamGroup {
     /// The names and variables, as [`Parameters::trainable`](crate::Parameters::trainable) gives
-    /// them. A name is in one group only.
+    /// them. A name and a variable are in one group only.
     pub parameters: Vec<(String, Var)>,
     /// The learning rate; `None` is that of the optimizer's configuration.
     pub learning_rate: Option<f64>,
@@ -40,6 +41,14 @@ pub(super) struct Group {
     pub(super) weight_decay: f64,
 }
 
+/// A parameter that a step moves.
+pub(super) struct Moved<'a, M> {
+    pub(super) group: &'a Group,
+    pub(super) var: &'a Var,
+    pub(super) gradient: Gradient<'a>,
+    pub(super) remembered: &'a mut Option<M>,
+}
+
 impl Groups {
     /// `operation` is the optimizer's name, for its errors.
     pub(super) fn new(
@@ -48,10 +57,19 @@ impl Groups {
         learning_rate: f64,
         weight_decay: f64,
     ) -> Result<Self> {
-        let mut names = BTreeSet::new();
-        for (name, _) in groups.iter().flat_map(|group| &group.parameters) {
+        let (mut names, mut variables) = (BTreeSet::new(), HashSet::new());
+        for (name, var) in groups.iter().flat_map(|group| &group.parameters) {
             if !names.insert(name.as_str()) {
                 return Err(Error::argument(operation, "parameters", "each name once", name));
+            }
+            if !variables.insert(var.id()) {
+                let received = format!("that of {name} twice");
+                return Err(Error::argument(
+                    operation,
+                    "parameters",
+                    "each variable once",
+                    received,
+                ));
             }
         }
         let groups = groups
@@ -69,8 +87,39 @@ impl Groups {
         Ok(Self { operation, groups })
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Group> {
-        self.groups.iter()
+    /// Every parameter with its group and name, in the order in which optimizers keep what they remember.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = (&Group, &str, &Var)> {
+        self.groups.iter().flat_map(|group| {
+            group.parameters.iter().map(move |(name, var)| (group, name.as_str(), var))
+        })
+    }
+
+    /// The parameters that have a gradient, each with what is remembered of it.
+    pub(super) fn with_gradients<'a, M>(
+        &'a self,
+        gradients: &'a dyn GradientStore,
+        remembered: &'a mut [Option<M>],
+    ) -> Result<Vec<Moved<'a, M>>> {
+        let mut moved = Vec::with_capacity(remembered.len());
+        for ((group, name, var), remembered) in self.parameters().zip(remembered) {
+            let Some(gradient) = gradients.get(var) else { continue };
+            if !gradient.fits(var) {
+                let of = format!("the gradient of {name}");
+                let expected = format!("{:?} of shape {:?}, as that is", var.dtype(), var.dims());
+                return Err(Error::argument(self.operation, of, expected, gradient.form()));
+            }
+            moved.push(Moved { group, var, gradient, remembered });
+        }
+        Ok(moved)
+    }
+
+    /// The norm of all gradients, and the factor that makes it at most `max_norm`.
+    pub(super) fn clipping(
+        &self,
+        gradients: &dyn GradientStore,
+        max_norm: f64,
+    ) -> Result<(f64, f64)> {
+        clipping(self.parameters().filter_map(|(_, _, var)| gradients.get(var)).collect(), max_norm)
     }
 
     pub(super) fn learning_rate(&self, group: usize) -> Result<f64> {
@@ -119,11 +168,8 @@ impl Groups {
         snapshot: &Snapshot,
         kinds: &[&str],
     ) -> Result<BTreeMap<String, BTreeMap<String, Tensor>>> {
-        let variables: BTreeMap<&str, &Var> = self
-            .iter()
-            .flat_map(|group| &group.parameters)
-            .map(|(name, var)| (name.as_str(), var))
-            .collect();
+        let variables: BTreeMap<&str, &Var> =
+            self.parameters().map(|(_, name, var)| (name, var)).collect();
         let mut state: BTreeMap<String, BTreeMap<String, Tensor>> = BTreeMap::new();
         for (entry, tensor) in snapshot.tensors() {
             let parts = entry.strip_prefix("state.").and_then(|rest| rest.rsplit_once('.'));

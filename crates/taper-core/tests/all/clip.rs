@@ -3,7 +3,7 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use taper_core::testing::{assert_close, goldens};
-use taper_core::{Result, clip_grad_norm, clip_grad_value};
+use taper_core::{GradientStore, Gradients, Result, clip_grad_norm, clip_grad_value, stream};
 
 fn with_gradients(gradients: &[(&str, &Tensor)]) -> Result<(GradStore, Vec<(String, Var)>)> {
     let mut store = GradStore::default();
@@ -85,6 +85,42 @@ fn limits_below_zero_are_refused() -> Result<()> {
         assert!(error.to_string().contains("max_norm should be at least 0"), "{error}");
         let error = clip_grad_value(&mut gradients, &parameters, limit).unwrap_err();
         assert!(error.to_string().contains("clip_value should be at least 0"), "{error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn both_stores_are_clipped_alike() -> Result<()> {
+    for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F64, 1e-14), (DType::BF16, 0.0)] {
+        // One of them is large enough for several threads.
+        let mut noise = stream(1, "clip");
+        let mut noise = |shape: &[usize]| noise.normal(0.0, 1.0, shape, dtype, &Device::Cpu);
+        let (a, b) = (noise(&[300, 201])?, noise(&[7])?);
+        for (by_norm, limit) in [(true, 3.0), (true, 1e9), (false, 0.5)] {
+            let (mut plain, mut parameters) = with_gradients(&[("a", &a), ("b", &b)])?;
+            parameters.push(("none".to_owned(), Var::zeros(2, dtype, &Device::Cpu)?));
+            let mut gradients = Gradients::new(parameters.iter().map(|(_, var)| var))?;
+            gradients.set(&parameters[0].1, &a)?;
+            gradients.set(&parameters[1].1, &b)?;
+            // What is not registered there has no gradient there.
+            parameters.push(("unknown".to_owned(), Var::zeros(2, dtype, &Device::Cpu)?));
+            if by_norm {
+                let norm = clip_grad_norm(&mut plain, &parameters, limit, true)?;
+                let squares =
+                    [&a, &b].map(|x| x.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>());
+                let expected = squares.into_iter().sum::<candle_core::Result<f64>>()?.sqrt();
+                assert!((norm / expected - 1.0).abs() < 1e-12);
+                assert_eq!(clip_grad_norm(&mut gradients, &parameters, limit, true)?, norm);
+            } else {
+                clip_grad_value(&mut plain, &parameters, limit)?;
+                clip_grad_value(&mut gradients, &parameters, limit)?;
+            }
+            for (_, var) in &parameters[..2] {
+                let found = gradients.gradient(var)?.unwrap();
+                assert_close(&found, plain.get(var).unwrap(), tolerance);
+            }
+            assert!(gradients.gradient(&parameters[2].1)?.is_none());
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod clip;
+mod gradients;
 mod initial_values;
 mod layers;
 mod optim;

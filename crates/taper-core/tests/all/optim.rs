@@ -6,7 +6,11 @@ use taper_core::optim::{
     Adam, AdamConfig, AdamW, AdamWConfig, Optimizer, ParamGroup, Sgd, SgdConfig,
 };
 use taper_core::testing::{Case, assert_close, goldens};
-use taper_core::{LinearConfig, Parameters, Result, Snapshot, linear, stream};
+use taper_core::{
+    GradientStore, Gradients, LinearConfig, Parameters, Result, Snapshot, clip_grad_norm, linear,
+    stream,
+};
+use taper_kernels::threads;
 
 const CPU: &Device = &Device::Cpu;
 
@@ -201,6 +205,10 @@ fn settings_out_of_range_are_refused() -> Result<()> {
     let twice = [parameters(), parameters()].concat();
     let error = Sgd::new(twice, default).unwrap_err().to_string();
     assert!(error.contains("each name once, got a"), "{error}");
+    let shared = parameters()[0].1.clone();
+    let tied = vec![("a".to_owned(), shared.clone()), ("b".to_owned(), shared)];
+    let error = Sgd::new(tied, default).unwrap_err().to_string();
+    assert!(error.contains("each variable once, got that of b twice"), "{error}");
     let mut optimizer = AdamW::new(parameters(), AdamWConfig::default())?;
     assert!(optimizer.learning_rate(1).unwrap_err().to_string().contains("below 1"));
     assert!(optimizer.set_learning_rate(1, 0.1).is_err());
@@ -245,6 +253,200 @@ fn a_training_run_can_stop_at_any_step() -> Result<()> {
     let through = train(None)?;
     for stop in [0, 1, 13, 19] {
         assert!(train(Some(stop))? == through, "stopped at {stop}");
+    }
+    Ok(())
+}
+
+/// One of each kind, with all that it remembers.
+fn optimizers(parameters: &Named) -> Result<[Box<dyn Optimizer>; 4]> {
+    let sgd = SgdConfig { learning_rate: 0.1, weight_decay: 0.1, ..Default::default() };
+    let nesterov = SgdConfig { momentum: 0.9, nesterov: true, ..sgd };
+    let adam = AdamConfig { learning_rate: 0.1, weight_decay: 0.1, ..Default::default() };
+    let adamw = AdamWConfig { learning_rate: 0.1, ..Default::default() };
+    Ok([
+        Box::new(Sgd::new(parameters.clone(), sgd)?),
+        Box::new(Sgd::new(parameters.clone(), nesterov)?),
+        Box::new(Adam::new(parameters.clone(), adam)?),
+        Box::new(AdamW::new(parameters.clone(), adamw)?),
+    ])
+}
+
+/// Parameters of which one is large enough for several threads.
+fn mixed(dtype: DType) -> Result<Named> {
+    let shapes: [&[usize]; 5] = [&[3], &[200, 211], &[0, 4], &[2, 3, 5], &[]];
+    let mut noise = stream(1, "mixed");
+    let var = |(at, shape): (usize, &&[usize])| -> Result<_> {
+        Ok((format!("p{at}"), Var::from_tensor(&noise.normal(0.0, 1.0, *shape, dtype, CPU)?)?))
+    };
+    shapes.iter().enumerate().map(var).collect()
+}
+
+/// A gradient for each, the same for the same `step`.
+fn fill(store: &mut dyn GradientStore, parameters: &Named, step: u64) -> Result<()> {
+    let mut noise = stream(step, "gradients");
+    for (_, var) in parameters {
+        store.set(var, &noise.normal(0.0, 1.0, var.shape(), var.dtype(), CPU)?)?;
+    }
+    Ok(())
+}
+
+fn gradients_of(parameters: &Named) -> Result<Gradients> {
+    Gradients::new(parameters.iter().map(|(_, var)| var))
+}
+
+#[test]
+fn both_stores_and_any_number_of_threads_give_the_same_bits() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        for kind in 0..4 {
+            let run = |store: &mut dyn GradientStore, parameters: &Named| -> Result<Tensor> {
+                let optimizer = &mut optimizers(parameters)?[kind];
+                for step in 0..3 {
+                    fill(store, parameters, step)?;
+                    optimizer.step(store)?;
+                }
+                values(parameters)
+            };
+            let parameters = mixed(dtype)?;
+            let expected = run(&mut GradStore::default(), &parameters)?;
+            let parameters = mixed(dtype)?;
+            assert_close(&run(&mut gradients_of(&parameters)?, &parameters)?, &expected, 0.0);
+            let parameters = mixed(dtype)?;
+            let alone = threads::limit(1, || run(&mut gradients_of(&parameters)?, &parameters))?;
+            assert_close(&alone, &expected, 0.0);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_clipped_step_is_clipping_and_a_step() -> Result<()> {
+    for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F64, 1e-14), (DType::BF16, 2e-2)] {
+        for kind in 0..4 {
+            for max_norm in [0.0, 0.5, 1e9, f64::INFINITY] {
+                let (apart, fused) = (mixed(dtype)?, mixed(dtype)?);
+                let (mut plain, mut store) = (GradStore::default(), gradients_of(&fused)?);
+                let (one, other) = (&mut optimizers(&apart)?[kind], &mut optimizers(&fused)?[kind]);
+                for step in 0..3 {
+                    fill(&mut plain, &apart, step)?;
+                    fill(&mut store, &fused, step)?;
+                    let before = store.gradient(&fused[1].1)?.unwrap();
+                    let norm = clip_grad_norm(&mut plain, &apart, max_norm, true)?;
+                    one.step(&plain)?;
+                    assert!((other.step_clipped(&store, max_norm)? / norm - 1.0).abs() < 1e-12);
+                    assert_close(&store.gradient(&fused[1].1)?.unwrap(), &before, 0.0);
+                    assert_close(&values(&fused)?, &values(&apart)?, tolerance);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_clipped_step_without_a_finite_norm_changes_nothing() -> Result<()> {
+    let parameters = mixed(DType::F32)?;
+    let mut store = gradients_of(&parameters)?;
+    for mut optimizer in optimizers(&parameters)? {
+        fill(&mut store, &parameters, 1)?;
+        optimizer.step_clipped(&store, 1.0)?;
+        let state = |optimizer: &dyn Optimizer| -> Result<_> {
+            let mut snapshot = Snapshot::new();
+            optimizer.save(&mut snapshot)?;
+            snapshot.to_bytes()
+        };
+        let before = (values(&parameters)?, state(optimizer.as_ref())?);
+        for bad in [f32::NAN, f32::INFINITY] {
+            store.set(&parameters[0].1, &Tensor::new(&[1.0, bad, 1.0], CPU)?)?;
+            let error = optimizer.step_clipped(&store, 1.0).unwrap_err().to_string();
+            assert!(error.contains("step_clipped: gradients should be"), "{error}");
+        }
+        fill(&mut store, &parameters, 1)?;
+        for limit in [-1.0, f64::NAN] {
+            let error = optimizer.step_clipped(&store, limit).unwrap_err().to_string();
+            assert!(error.contains("max_norm should be at least 0"), "{error}");
+        }
+        assert_close(&values(&parameters)?, &before.0, 0.0);
+        assert!(state(optimizer.as_ref())? == before.1);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gradient_that_does_not_fit_changes_nothing() -> Result<()> {
+    let parameters = mixed(DType::F32)?;
+    let before = values(&parameters)?;
+    let wrong = [Tensor::zeros((3, 1), DType::F32, CPU)?, Tensor::zeros(3, DType::F64, CPU)?];
+    for mut optimizer in optimizers(&parameters)? {
+        for (wrong, received) in wrong.iter().zip(["F32 of shape [3, 1]", "F64 of shape [3]"]) {
+            let mut store = GradStore::default();
+            fill(&mut store, &parameters, 1)?;
+            store.insert(&parameters[0].1, wrong.clone());
+            let error = optimizer.step(&store).unwrap_err().to_string();
+            let expected = format!(
+                "the gradient of p0 should be F32 of shape [3], as that is, got {received}"
+            );
+            assert!(error.contains(&expected), "{error}");
+        }
+        assert_close(&values(&parameters)?, &before, 0.0);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_gradient_may_be_the_variable_itself_or_a_view() -> Result<()> {
+    let matrix = Tensor::new(&[[1.0, 2.0], [3.0, 4.0]], CPU)?;
+    let config = SgdConfig { learning_rate: 0.5, ..Default::default() };
+    let x = Var::from_tensor(&matrix)?;
+    let mut sgd = Sgd::new(vec![("x".to_owned(), x.clone())], config)?;
+    for (gradient, expected) in [
+        (x.as_tensor().clone(), [[0.5, 1.0], [1.5, 2.0]]),
+        (matrix.t()?, [[0.0, -0.5], [0.5, 0.0]]),
+        (x.t()?, [[0.0, -0.75], [0.75, 0.0]]),
+    ] {
+        let mut store = GradStore::default();
+        store.insert(&x, gradient);
+        sgd.step(&store)?;
+        assert_eq!(x.to_vec2::<f64>()?, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn half_precision_steps_as_single_does() -> Result<()> {
+    let (half, single) = (mixed(DType::BF16)?, mixed(DType::F32)?);
+    for ((_, half), (_, single)) in half.iter().zip(&single) {
+        single.set(&half.to_dtype(DType::F32)?)?;
+    }
+    for kind in 0..4 {
+        let (one, other) = (&mut optimizers(&half)?[kind], &mut optimizers(&single)?[kind]);
+        let (mut halves, mut singles) = (gradients_of(&half)?, gradients_of(&single)?);
+        fill(&mut halves, &half, 1)?;
+        for ((_, half), (_, single)) in half.iter().zip(&single) {
+            singles.set(single, &halves.gradient(half)?.unwrap().to_dtype(DType::F32)?)?;
+        }
+        one.step(&halves)?;
+        other.step(&singles)?;
+        assert_close(&values(&half)?.to_dtype(DType::F32)?, &values(&single)?, 3e-2);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_snapshot_does_not_follow_the_steps() -> Result<()> {
+    let parameters = mixed(DType::F32)?;
+    let mut store = gradients_of(&parameters)?;
+    for mut optimizer in optimizers(&parameters)? {
+        fill(&mut store, &parameters, 1)?;
+        optimizer.step(&store)?;
+        let mut snapshot = Snapshot::new();
+        optimizer.save(&mut snapshot)?;
+        let before = snapshot.to_bytes()?;
+        optimizer.step(&store)?;
+        assert!(snapshot.to_bytes()? == before);
+        // Nor does an optimizer that restores it write into it.
+        optimizer.restore(&snapshot)?;
+        optimizer.step(&store)?;
+        assert!(snapshot.to_bytes()? == before);
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 use taper_core::optim::{Optimizer, Sgd, SgdConfig};
-use taper_core::{Parameters, Snapshot, Stateful};
+use taper_core::{Gradients, Parameters, Snapshot, Stateful};
 use taper_data::Batches;
 use taper_lab::{Arm, BoxError, Context, DataSource, Experiment, Record, SpecText};
 use taper_losses::{CrossEntropyOptions, Target, cross_entropy};
@@ -60,6 +60,7 @@ impl Experiment for BnConvergesFaster {
 struct Training {
     parameters: Parameters,
     network: Network,
+    gradients: Gradients,
     optimizer: Sgd,
     batches: Batches,
     split: Split,
@@ -76,12 +77,15 @@ impl Training {
         let network =
             Network::new(&settings, split.features(), split.classes(), &parameters, context)?;
         let config = SgdConfig { learning_rate: settings.learning_rate, ..Default::default() };
-        let optimizer = Sgd::new(parameters.trainable(), config)?;
+        let trainable = parameters.trainable();
+        let gradients = Gradients::new(trainable.iter().map(|(_, variable)| variable))?;
+        let optimizer = Sgd::new(trainable, config)?;
         let batches = split.train_batches(settings.batch_size, context.seed)?;
         let drift = Drift::default();
         Ok(Self {
             parameters,
             network,
+            gradients,
             optimizer,
             batches,
             split,
@@ -123,7 +127,8 @@ impl Arm for Training {
         let logits = self.network.forward(&images, true)?.logits;
         let loss =
             cross_entropy(&logits, Target::Indices(&labels), &CrossEntropyOptions::default())?;
-        self.optimizer.step(&loss.backward()?)?;
+        self.gradients.backward(&loss)?;
+        self.optimizer.step(&self.gradients)?;
         Ok(ControlFlow::Continue(()))
     }
 

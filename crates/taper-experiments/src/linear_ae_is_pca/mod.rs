@@ -7,7 +7,9 @@ use candle_core::{DType, Module, Tensor};
 use serde::{Deserialize, Serialize};
 use taper_classical::{Matrix, Pca, PcaConfig, subspace_agreement};
 use taper_core::optim::{Adam, AdamConfig, Optimizer};
-use taper_core::{Linear, LinearConfig, Parameters, Schedule, Snapshot, Stateful, linear};
+use taper_core::{
+    Gradients, Linear, LinearConfig, Parameters, Schedule, Snapshot, Stateful, linear,
+};
 use taper_lab::{Arm, BoxError, Context, DataSource, Experiment, Record, SpecText};
 use taper_losses::{MseOptions, Reduction, mse};
 
@@ -104,6 +106,7 @@ struct Autoencoder {
     parameters: Parameters,
     encoder: Linear,
     decoder: Linear,
+    gradients: Gradients,
     optimizer: Adam,
     schedule: Schedule,
     /// Centred by the training mean, as are the test images.
@@ -128,11 +131,14 @@ impl Autoencoder {
         let encoder = linear(split.features(), settings.code, config, vb.pp("encoder"))?;
         let decoder = linear(settings.code, split.features(), config, vb.pp("decoder"))?;
         let adam = AdamConfig { learning_rate: settings.learning_rate, ..Default::default() };
-        let optimizer = Adam::new(parameters.trainable(), adam)?;
+        let trainable = parameters.trainable();
+        let gradients = Gradients::new(trainable.iter().map(|(_, variable)| variable))?;
+        let optimizer = Adam::new(trainable, adam)?;
         let steps = NonZeroU64::new(settings.steps).ok_or("`steps` should be at least 1")?;
         Ok(Self {
             encoder,
             decoder,
+            gradients,
             optimizer,
             schedule: Schedule::Cosine { steps, min_factor: 0.0 },
             train: train.broadcast_sub(&mean)?,
@@ -163,7 +169,8 @@ impl Arm for Autoencoder {
         let rate = self.schedule.learning_rate(self.settings.learning_rate, record.step());
         self.optimizer.set_learning_rate(0, rate)?;
         let loss = self.sse(&self.train)?;
-        self.optimizer.step(&loss.backward()?)?;
+        self.gradients.backward(&loss)?;
+        self.optimizer.step(&self.gradients)?;
         Ok(ControlFlow::Continue(()))
     }
 

@@ -108,7 +108,7 @@ impl<T: Element> CrossEntropy<'_, T> {
         factor: Option<f64>,
         place: &mut [T],
     ) -> f64 {
-        let max = lanes::max(z);
+        let max = lanes::max_number(z);
         let sum = exponentials::<I, T>(z, max, place).to_f64();
         let terms = Terms { z, max, sum, factor };
         let class = match self.target {

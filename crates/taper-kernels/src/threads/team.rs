@@ -19,10 +19,12 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 
 /// How many times a worker looks for a job before it sleeps, and a caller for its workers to be done. A turn
-/// is a `pause` instruction and takes some 20 to 40 nanoseconds, so that this is some 50 to 100 microseconds.
-const TURNS: usize = 2500;
+/// is a `pause` instruction, some 15 to 45 nanoseconds. That is about what it costs to wake a thread, so that
+/// waiting awake at worst doubles the price. (Few under Miri, which is slow and should see the sleep as well.)
+const TURNS: usize = if cfg!(miri) { 5 } else { 2500 };
 
-/// How many turns are waited before the processor is offered to other threads.
+/// After how many turns the processor is offered to other threads. Where they all have one, this costs
+/// nothing; where not, a worker that was woken on its caller's processor would keep the caller from working.
 const YIELD: usize = 128;
 
 /// The most threads in a team.
@@ -341,6 +343,9 @@ mod tests {
 
     use super::*;
 
+    /// How often what may go wrong is tried.
+    const ROUNDS: usize = if cfg!(miri) { 20 } else { 1000 };
+
     /// Runs the tasks and says how often each ran.
     fn counts(team: &Team, threads: usize, tasks: usize) -> Vec<usize> {
         let counts: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
@@ -365,7 +370,7 @@ mod tests {
     fn each_task_runs_once() {
         for threads in [2, 3, 8] {
             let team = Team::start(threads);
-            for tasks in (0..40).chain([127, 1000]) {
+            for tasks in (0..ROUNDS.min(40)).chain([127, ROUNDS]) {
                 for limit in 1..=threads {
                     assert_eq!(counts(team, limit, tasks), vec![1; tasks], "{threads} {limit}");
                 }
@@ -426,7 +431,7 @@ mod tests {
         let team = Team::start(8);
         for limit in 1..=8 {
             let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            team.run(limit, 200, &|_| {
+            team.run(limit, ROUNDS, &|_| {
                 most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 thread::yield_now();
                 inside.fetch_sub(1, Ordering::SeqCst);
@@ -472,7 +477,7 @@ mod tests {
         thread::scope(|scope| {
             for caller in 0..6 {
                 scope.spawn(move || {
-                    for turn in 0..300 {
+                    for turn in 0..ROUNDS {
                         let tasks = (caller * 7 + turn) % 23;
                         assert_eq!(counts(team, 3, tasks), vec![1; tasks]);
                     }
@@ -484,7 +489,7 @@ mod tests {
     #[test]
     fn panics_go_to_the_caller_and_leave_the_team_usable() {
         let team = Team::start(3);
-        for round in 0..1000 {
+        for round in 0..ROUNDS {
             // A different task each time, and in every fourth round all of them.
             let run = || {
                 team.run(3, 9, &|task| {
