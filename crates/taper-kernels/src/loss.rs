@@ -6,7 +6,7 @@
 mod cross_entropy;
 mod pointwise;
 
-pub use cross_entropy::{CrossEntropy, Target};
+pub use cross_entropy::{CrossEntropy, Labels, Target};
 pub use pointwise::Pointwise;
 
 use crate::isa::dispatch;

@@ -9,13 +9,39 @@ use crate::{Element, work};
 /// Lanes of a step in the last, incomplete block of a row.
 const NARROW: usize = 8;
 
+/// A class for each row.
+#[derive(Debug, Clone, Copy)]
+pub enum Labels<'a> {
+    /// As candle's indices.
+    U32(&'a [u32]),
+    /// As PyTorch's indices.
+    I64(&'a [i64]),
+}
+
+impl Labels<'_> {
+    /// All of them in order.
+    pub fn iter(&self) -> impl Iterator<Item = i64> {
+        let rows = match self {
+            Self::U32(labels) => labels.len(),
+            Self::I64(labels) => labels.len(),
+        };
+        (0..rows).map(|row| self.of(row))
+    }
+
+    #[inline(always)]
+    fn of(&self, row: usize) -> i64 {
+        match self {
+            Self::U32(labels) => i64::from(labels[row]),
+            Self::I64(labels) => labels[row],
+        }
+    }
+}
+
 /// What the logits of each row are compared with.
 #[derive(Debug, Clone, Copy)]
 pub enum Target<'a, T> {
-    /// The class of each row, below the number of classes.
-    U32(&'a [u32]),
     /// The class of each row, from 0 to below the number of classes.
-    I64(&'a [i64]),
+    Labels(Labels<'a>),
     /// q, (rows, classes).
     Probabilities(&'a [T]),
 }
@@ -112,8 +138,7 @@ impl<T: Element> CrossEntropy<'_, T> {
         let sum = exponentials::<I, T>(z, max, place).to_f64();
         let terms = Terms { z, max, sum, factor };
         let class = match self.target {
-            Target::U32(classes) => classes[row] as usize,
-            Target::I64(classes) => classes[row] as usize,
+            Target::Labels(labels) => labels.of(row) as usize,
             Target::Probabilities(q) => {
                 let q = &q[row * z.len()..][..z.len()];
                 let own = T::of(1.0 - self.smoothing);
@@ -322,7 +347,7 @@ mod tests {
             let wide: Vec<i64> = labels.iter().map(|label| i64::from(*label)).collect();
             let problem = CrossEntropy {
                 classes,
-                target: if soft { Target::Probabilities(&probabilities) } else { Target::I64(&wide) },
+                target: if soft { Target::Probabilities(&probabilities) } else { Target::Labels(Labels::I64(&wide)) },
                 class_weights: class_weighted.then_some(&class_weights),
                 smoothing,
             };
@@ -335,7 +360,7 @@ mod tests {
             let (probabilities, class_weights) = (narrow(&probabilities), narrow(&class_weights));
             let problem = CrossEntropy {
                 classes,
-                target: if soft { Target::Probabilities(&probabilities) } else { Target::U32(&labels) },
+                target: if soft { Target::Probabilities(&probabilities) } else { Target::Labels(Labels::U32(&labels)) },
                 class_weights: class_weighted.then_some(class_weights.as_slice()),
                 smoothing,
             };
@@ -348,7 +373,7 @@ mod tests {
 
     fn one(z: &[f32], class: u32) -> (f64, Vec<f32>) {
         let mut gradient = vec![f32::NAN; z.len()];
-        let target = Target::U32(&[class]);
+        let target = Target::Labels(Labels::U32(&[class]));
         let problem =
             CrossEntropy { classes: z.len(), target, class_weights: None, smoothing: 0.0 };
         let wanted =
