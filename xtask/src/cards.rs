@@ -53,7 +53,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
     },
     UnitCrate {
         name: "taper-losses",
-        shared: &["lib.rs", "arguments.rs", "elements.rs", "reduction.rs", "target.rs"],
+        shared: &["lib.rs", "arguments.rs", "elements.rs", "fused.rs", "reduction.rs", "target.rs"],
     },
     UnitCrate { name: "taper-norm", shared: &["lib.rs"] },
     UnitCrate { name: "taper-classical", shared: &["lib.rs", "error.rs", "matrix.rs"] },

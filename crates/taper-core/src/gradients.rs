@@ -294,6 +294,24 @@ impl<T: Scalar> Destination<T> {
         })
     }
 
+    /// Hands over a gradient for `argument` that exists already, such as one that the forward pass has left: it
+    /// is not copied. What candle expects from `bwd` for this argument.
+    pub fn hand_over(argument: &Tensor, gradient: Vec<T>) -> candle_core::Result<Option<Tensor>> {
+        if !argument.track_op() {
+            return Ok(None);
+        }
+        let registered = argument.is_variable().then(|| take_slot(argument.id(), gradient.len()));
+        let Some((slot, mut data, update)) = registered.flatten() else {
+            return Ok(Some(Tensor::from_vec(gradient, argument.shape(), argument.device())?));
+        };
+        match update {
+            Update::Replace => data = gradient,
+            Update::Add => data.iter_mut().zip(&gradient).for_each(|(sum, more)| *sum += *more),
+        }
+        give_back(slot, data, true);
+        Ok(None)
+    }
+
     /// The place for the gradient, and whether it replaces or adds to what is there.
     pub fn place(&mut self) -> (&mut [T], Update) {
         (&mut self.data, self.update)

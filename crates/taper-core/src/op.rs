@@ -139,7 +139,7 @@ impl<'a> Elements<'a> {
     }
 
     /// As a slice.
-    pub fn slice<T: Scalar>(&self) -> Result<&[T]> {
+    pub fn slice<T: WithDType>(&self) -> Result<&[T]> {
         match &**self.storage {
             Storage::Cpu(storage) => Ok(&storage.as_slice::<T>()?[self.range.clone()]),
             _ => bail!("a kernel works on tensors of the CPU"),

@@ -8,6 +8,7 @@ mod element;
 mod isa;
 mod lanes;
 mod linear;
+pub mod loss;
 mod math;
 mod matmul;
 pub mod optim;

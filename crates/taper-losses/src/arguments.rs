@@ -1,6 +1,7 @@
 //! Checks of arguments that every loss makes.
 
 use candle_core::{DType, Device, Tensor};
+use taper_core::op::Elements;
 use taper_core::{Error, Result};
 
 /// The dtype in which the loss of `tensor` is computed: half precision is widened to f32.
@@ -29,7 +30,7 @@ pub(crate) fn expect_shape(
     Err(Error::argument(operation, argument, expected, received))
 }
 
-/// `target` without gradient and in the dtype of the computation, if it has the shape and dtype of the
+/// `target` without gradient, contiguous and in the dtype of the computation, if it has the shape and dtype of the
 /// loss's first argument `like`, called `like_name`.
 pub(crate) fn target_like(
     operation: &'static str,
@@ -43,20 +44,19 @@ pub(crate) fn target_like(
         let received = format!("{:?}", target.dtype());
         return Err(Error::argument(operation, "target", expected, received));
     }
-    Ok(target.detach().to_dtype(precision(operation, "target", target)?)?)
+    Ok(target.detach().to_dtype(precision(operation, "target", target)?)?.contiguous()?)
 }
 
-/// `weights` without gradient and in `dtype`, if all of them are finite and none is negative.
+/// The values of `weights` in row-major order, if all of them are finite and none is negative.
 pub(crate) fn checked_weights(
     operation: &'static str,
     argument: &str,
     weights: &Tensor,
-    dtype: DType,
-) -> Result<Tensor> {
+) -> Result<Vec<f64>> {
     precision(operation, argument, weights)?;
     let values = to_host(weights)?;
     match values.iter().position(|weight| !weight.is_finite() || *weight < 0.0) {
-        None => Ok(weights.detach().to_dtype(dtype)?),
+        None => Ok(values),
         Some(at) => Err(Error::argument(
             operation,
             element(argument, at, weights.dims()),
@@ -68,8 +68,17 @@ pub(crate) fn checked_weights(
 
 /// All elements in row-major order, whatever the dtype and device.
 pub(crate) fn to_host(tensor: &Tensor) -> Result<Vec<f64>> {
-    let tensor = tensor.to_device(&Device::Cpu)?.to_dtype(DType::F64)?;
-    Ok(tensor.flatten_all()?.to_vec1()?)
+    let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
+    let wide = match tensor.dtype() {
+        DType::F64 | DType::F32 | DType::U8 => tensor,
+        _ => tensor.to_dtype(DType::F64)?,
+    };
+    let values = Elements::of(&wide)?;
+    Ok(match wide.dtype() {
+        DType::F32 => values.slice::<f32>()?.iter().map(|value| f64::from(*value)).collect(),
+        DType::U8 => values.slice::<u8>()?.iter().map(|value| f64::from(*value)).collect(),
+        _ => values.slice::<f64>()?.to_vec(),
+    })
 }
 
 /// How the element at `flat` in row-major order is written: `target[3, 1]`.

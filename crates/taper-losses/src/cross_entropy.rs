@@ -1,10 +1,13 @@
 //! The cross-entropy of logits against class indices or probabilities.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
+use taper_core::op::{self, Scalar};
 use taper_core::{Error, Result};
+use taper_kernels::loss::{self, Wanted};
 
-use crate::arguments::{checked_weights, expect_shape, precision, target_like};
+use crate::arguments::{checked_weights, expect_shape, precision, target_like, to_host};
 use crate::elements::Elements;
+use crate::fused::Loss;
 use crate::target::Labels;
 use crate::{Empty, Reduction, Target};
 
@@ -106,7 +109,7 @@ pub fn cross_entropy(
     let axis = class_axis(logits, options)?;
     check_smoothing(options)?;
     let classes = logits.dim(axis)?;
-    let class_weights = class_weights(options, classes, dtype)?;
+    let class_weights = class_weights(options, classes)?;
     let logits_last = class_axis_last(logits, axis)?;
     let shape = &logits_last.dims()[..logits.rank() - 1];
     let mut elements = Elements::new(
@@ -121,70 +124,98 @@ pub fn cross_entropy(
         Target::Indices(target) => {
             let labels = Labels::new(OPERATION, target, shape, classes, options.ignore_index)?;
             if let Some(kept) = &labels.kept {
-                elements = elements.keep("target", kept)?;
+                elements = elements.keep("target", kept);
             }
-            RowTarget::Indices(labels.indices)
+            RowTarget::Indices(labels)
         }
         Target::Probabilities(target) => {
             refuse_ignore_index(options)?;
             let target = target_like(OPERATION, target, "logits", logits)?;
-            let target = elements.hide(&class_axis_last(&target, axis)?)?;
-            RowTarget::Probabilities(target.reshape(rows)?)
+            RowTarget::Probabilities(class_axis_last(&target, axis)?.contiguous()?.reshape(rows)?)
         }
     };
-    let logits = elements.hide(&logits_last.to_dtype(dtype)?)?.reshape(rows)?;
-    let losses = row_losses(&logits, &target, class_weights.as_ref(), options.label_smoothing)?;
-    let weights = row_weights(&target, class_weights.as_ref())?;
-    let weights = weights.as_ref();
-    elements.reduce(&losses.reshape(shape)?, weights, options.reduction, options.empty)
+    let row_weights = match (&class_weights, options.reduction) {
+        (Some(weights), Reduction::WeightedMean) => Some(row_weights(&target, weights)?),
+        _ => None,
+    };
+    let loss = Rows { classes, target, class_weights, smoothing: options.label_smoothing };
+    let logits = logits_last.to_dtype(dtype)?.reshape(rows)?;
+    elements.reduce(&logits, loss, row_weights.as_deref(), options.reduction, options.empty)
 }
 
 /// The target of logits (rows, C): one index a row, or (rows, C).
 enum RowTarget {
-    Indices(Tensor),
+    Indices(Labels),
     Probabilities(Tensor),
 }
 
-/// The weighted loss of each row of `logits` (rows, C).
-fn row_losses(
-    logits: &Tensor,
-    target: &RowTarget,
-    class_weights: Option<&Tensor>,
+/// The weighted loss of each row of logits (rows, C).
+struct Rows {
+    classes: usize,
+    target: RowTarget,
+    class_weights: Option<Vec<f64>>,
     smoothing: f64,
-) -> Result<Tensor> {
-    if logits.dim(0)? == 0 {
-        // candle has no maximum of nothing.
-        return Ok(logits.sum(1)?);
+}
+
+impl Rows {
+    fn against<T: Scalar>(
+        &self,
+        target: loss::Target<'_, T>,
+        x: &[T],
+        wanted: Wanted<'_, T>,
+    ) -> f64 {
+        let weights = self.class_weights.as_ref();
+        let weights: Option<Vec<T>> = weights.map(|all| all.iter().map(|w| T::of(*w)).collect());
+        let (classes, smoothing) = (self.classes, self.smoothing);
+        let class_weights = weights.as_deref();
+        loss::CrossEntropy { classes, target, class_weights, smoothing }.evaluate(x, wanted)
     }
-    // The maximum cancels, so it needs no gradient; candle would hand all of it to each of several equal ones.
-    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(1)?)?;
-    let log_sum_exp = shifted.exp()?.sum_keepdim(1)?.log()?;
-    let even = smoothing / logits.dim(1)? as f64;
-    match target {
-        RowTarget::Probabilities(probabilities) => {
-            let smoothed = probabilities.affine(1.0 - smoothing, even)?;
-            let weighted = match class_weights {
-                Some(weights) => smoothed.broadcast_mul(weights)?,
-                None => smoothed,
-            };
-            expected_loss(&shifted, &log_sum_exp, &weighted)
-        }
-        RowTarget::Indices(indices) => {
-            let own = (&log_sum_exp - shifted.gather(&indices.unsqueeze(1)?, 1)?)?.squeeze(1)?;
-            let own = match row_weights(target, class_weights)? {
-                Some(weights) => (own * weights)?,
-                None => own,
-            };
-            if smoothing == 0.0 {
-                return Ok(own);
+}
+
+impl Loss for Rows {
+    const NAME: &'static str = OPERATION;
+
+    fn evaluate<T: Scalar>(&self, x: &[T], wanted: Wanted<'_, T>) -> candle_core::Result<f64> {
+        match &self.target {
+            RowTarget::Indices(labels) => {
+                labels.read(|labels| self.against(loss::Target::Labels(labels), x, wanted))
             }
-            let weighted = match class_weights {
-                Some(weights) => (weights * even)?.broadcast_as(shifted.shape())?,
-                None => (shifted.ones_like()? * even)?,
-            };
-            let others = expected_loss(&shifted, &log_sum_exp, &weighted)?;
-            Ok(((own * (1.0 - smoothing))? + others)?)
+            RowTarget::Probabilities(target) => {
+                let target = op::Elements::of(target)?;
+                Ok(self.against(loss::Target::Probabilities(target.slice()?), x, wanted))
+            }
         }
+    }
+
+    fn composed(&self, x: &Tensor, elements: &Elements) -> Result<Tensor> {
+        let x = elements.hide(x)?;
+        if x.dim(0)? == 0 {
+            // candle has no maximum of nothing.
+            return Ok(x.sum(1)?.reshape(elements.shape())?);
+        }
+        // The maximum cancels, so it needs no gradient; candle would hand all of it to each of several equal ones.
+        let shifted = x.broadcast_sub(&x.detach().max_keepdim(1)?)?;
+        let log_sum_exp = shifted.exp()?.sum_keepdim(1)?.log()?;
+        let weights = match &self.class_weights {
+            Some(weights) => Tensor::new(weights.as_slice(), x.device())?.to_dtype(x.dtype())?,
+            None => Tensor::ones(self.classes, x.dtype(), x.device())?,
+        };
+        let even = self.smoothing / self.classes as f64;
+        let losses = match &self.target {
+            RowTarget::Probabilities(target) => {
+                let smoothed = elements.hide(target)?.affine(1.0 - self.smoothing, even)?;
+                expected_loss(&shifted, &log_sum_exp, &smoothed.broadcast_mul(&weights)?)?
+            }
+            RowTarget::Indices(labels) => {
+                let labels = elements.hide(&labels.to_device(x.device())?)?;
+                let own = (&log_sum_exp - shifted.gather(&labels.unsqueeze(1)?, 1)?)?.squeeze(1)?;
+                let own = (own * weights.index_select(&labels, 0)?)?;
+                let others = (weights * even)?.broadcast_as(shifted.shape())?;
+                let others = expected_loss(&shifted, &log_sum_exp, &others)?;
+                ((own * (1.0 - self.smoothing))? + others)?
+            }
+        };
+        Ok(losses.reshape(elements.shape())?)
     }
 }
 
@@ -196,14 +227,14 @@ fn expected_loss(shifted: &Tensor, log_sum_exp: &Tensor, target: &Tensor) -> Res
 }
 
 /// The class weight of each row: of its class, or of its classes by their probabilities.
-fn row_weights(target: &RowTarget, class_weights: Option<&Tensor>) -> Result<Option<Tensor>> {
-    let Some(weights) = class_weights else {
-        return Ok(None);
-    };
-    Ok(Some(match target {
-        RowTarget::Indices(indices) => weights.index_select(indices, 0)?,
-        RowTarget::Probabilities(target) => target.broadcast_mul(weights)?.sum(1)?,
-    }))
+fn row_weights(target: &RowTarget, class_weights: &[f64]) -> Result<Vec<f64>> {
+    match target {
+        RowTarget::Indices(labels) => Ok(labels.weights(class_weights)?),
+        RowTarget::Probabilities(target) => {
+            let weights = Tensor::new(class_weights, target.device())?.to_dtype(target.dtype())?;
+            to_host(&target.broadcast_mul(&weights)?.sum(1)?)
+        }
+    }
 }
 
 fn class_axis(logits: &Tensor, options: &CrossEntropyOptions) -> Result<usize> {
@@ -232,16 +263,12 @@ fn class_axis_last(tensor: &Tensor, axis: usize) -> Result<Tensor> {
     Ok(tensor.permute(order)?)
 }
 
-fn class_weights(
-    options: &CrossEntropyOptions,
-    classes: usize,
-    dtype: DType,
-) -> Result<Option<Tensor>> {
+fn class_weights(options: &CrossEntropyOptions, classes: usize) -> Result<Option<Vec<f64>>> {
     let Some(weights) = &options.class_weights else {
         return Ok(None);
     };
     expect_shape(OPERATION, "class_weights", weights, &[classes])?;
-    checked_weights(OPERATION, "class_weights", weights, dtype).map(Some)
+    checked_weights(OPERATION, "class_weights", weights).map(Some)
 }
 
 fn check_smoothing(options: &CrossEntropyOptions) -> Result<()> {
@@ -264,9 +291,39 @@ fn refuse_ignore_index(options: &CrossEntropyOptions) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{DType, Device};
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::elements::tests::random;
+
+    proptest! {
+        #[test]
+        fn the_twins_agree(
+            random in random(),
+            (soft, weighted) in any::<(bool, bool)>(),
+            smoothing in prop_oneof![Just(0.0), Just(1.0), 0.0..1.0],
+        ) {
+            let (rows, classes) = (random.rows, random.columns);
+            let positive = |name: &str, shape: &[usize]| random.normal(name, shape).abs().unwrap();
+            let labels = |shape: &[usize]| {
+                let labels = positive("labels", shape).to_dtype(DType::I64).unwrap();
+                let labels = labels.minimum(&(labels.ones_like().unwrap() * (classes as f64 - 1.0)).unwrap());
+                Labels::new("twins", &labels.unwrap(), shape, classes, None).unwrap()
+            };
+            let loss = || Rows {
+                classes,
+                target: if soft {
+                    RowTarget::Probabilities(positive("target", &[rows, classes]))
+                } else {
+                    RowTarget::Indices(labels(&[rows]))
+                },
+                class_weights: weighted.then(|| to_host(&positive("weights", &[classes])).unwrap()),
+                smoothing,
+            };
+            random.twins_agree(&random.normal("x", (rows, classes)), rows, loss);
+        }
+    }
 
     /// Probabilities 1/4 and 3/4; then 1/2 each.
     fn logits() -> Result<Tensor> {

@@ -1,19 +1,23 @@
 //! What every loss does around its equation: leave elements out, weigh them, reduce them.
 
-use candle_core::{DType, Shape, Tensor};
+use std::iter::repeat_n;
+
+use candle_core::{DType, Device, Shape, Tensor};
+use taper_core::op::has_kernels;
 use taper_core::{Error, Result};
 
 use crate::arguments::{checked_weights, to_host};
+use crate::fused::{Divisor, Fused, Loss};
 use crate::{Empty, Reduction};
 
 /// Which of a loss's elements count, and how much.
 pub(crate) struct Elements {
     operation: &'static str,
     shape: Shape,
-    /// Of `shape`; `None` where all are 1.
-    weights: Option<Tensor>,
-    /// Of `shape`, not 0 where an element counts; `None` where all do.
-    mask: Option<Tensor>,
+    /// Each for the same number of consecutive elements: their weight, or below 0 where they do not count.
+    /// `None` where all are 1.
+    weights: Option<Vec<f64>>,
+    has_sample_weights: bool,
     /// The argument to blame when nothing counts.
     emptied_by: &'static str,
 }
@@ -33,13 +37,12 @@ impl Elements {
             operation,
             shape: shape.into(),
             weights: None,
-            mask: None,
+            has_sample_weights: sample_weights.is_some(),
             emptied_by: argument,
         };
         if let Some(weights) = sample_weights {
             elements.expect_leading("sample_weights", weights)?;
-            let weights = checked_weights(operation, "sample_weights", weights, weights.dtype())?;
-            elements.weights = Some(spread(&weights, elements.shape.dims())?);
+            elements.weights = Some(checked_weights(operation, "sample_weights", weights)?);
         }
         if let Some(mask) = mask {
             elements.expect_leading("mask", mask)?;
@@ -48,102 +51,139 @@ impl Elements {
                 let expected = "u8, as comparisons give it: not 0 where an element counts";
                 return Err(Error::argument(operation, "mask", expected, received));
             }
-            elements = elements.keep("mask", &mask.detach())?;
+            let kept: Vec<bool> = to_host(mask)?.into_iter().map(|kept| kept != 0.0).collect();
+            elements = elements.keep("mask", &kept);
         }
         Ok(elements)
     }
 
-    /// Leaves out the elements where `mask`, which comes from `argument` and has the leading part of the
-    /// shape, is 0.
-    pub(crate) fn keep(mut self, argument: &'static str, mask: &Tensor) -> Result<Self> {
-        let mask = spread(&mask.ne(0u8)?, self.shape.dims())?;
-        self.mask = Some(match self.mask {
-            Some(already) => (already * mask)?,
-            None => mask,
-        });
+    /// Leaves out the elements where `kept`, which comes from `argument` and whose items are each for the same
+    /// number of consecutive elements, is false.
+    pub(crate) fn keep(mut self, argument: &'static str, kept: &[bool]) -> Self {
+        let weights = self.weights.take().unwrap_or_else(|| vec![1.0]);
+        let length =
+            if kept.is_empty() || weights.is_empty() { 0 } else { kept.len().max(weights.len()) };
+        let pairs = spread(&weights, length).zip(spread(kept, length));
+        self.weights = Some(pairs.map(|(weight, kept)| if kept { weight } else { -1.0 }).collect());
         if self.shape.elem_count() > 0 {
             self.emptied_by = argument;
         }
-        Ok(self)
+        self
+    }
+
+    /// The shape of the losses.
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
     }
 
     /// `x` with 0 in place of the elements that do not count.
     ///
     /// A loss applies it to what goes *into* its equation: a NaN that is only cut off afterwards still
-    /// turns the gradient into NaN. `x` has the losses' shape, or more axes after it.
+    /// turns the gradient into NaN. `x` has the losses' elements in their order, or several numbers for each.
     pub(crate) fn hide(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(match &self.mask {
-            Some(mask) => spread(mask, x.dims())?.where_cond(x, &x.zeros_like()?)?,
-            None => x.clone(),
-        })
+        let Some(weights) = &self.weights else {
+            return Ok(x.clone());
+        };
+        let rows = self.shape.elem_count();
+        let counts: Vec<u8> = spread(weights, rows).map(|weight| u8::from(weight >= 0.0)).collect();
+        let flat = x.reshape((rows, x.elem_count() / rows.max(1)))?;
+        let counts = Tensor::from_vec(counts, (rows, 1), x.device())?.broadcast_as(flat.shape())?;
+        Ok(counts.where_cond(&flat, &flat.zeros_like()?)?.reshape(x.shape())?)
     }
 
-    /// The value of the loss from the `losses` of the elements.
+    /// The value of the loss of `x`.
     ///
-    /// `class_weights`, one for each element, are already multiplied into the losses; they count here
-    /// as part of the weights over which a mean is taken.
-    pub(crate) fn reduce(
-        &self,
-        losses: &Tensor,
-        class_weights: Option<&Tensor>,
+    /// `class_weights`, one for each element, are part of the losses; they count here as part of the weights
+    /// over which a weighted mean is taken.
+    pub(crate) fn reduce<L: Loss>(
+        self,
+        x: &Tensor,
+        loss: L,
+        class_weights: Option<&[f64]>,
         reduction: Reduction,
         empty: Empty,
     ) -> Result<Tensor> {
-        let losses = match &self.weights {
-            Some(weights) => (losses * weights.to_dtype(losses.dtype())?)?,
-            None => losses.clone(),
+        let divisor = match reduction {
+            Reduction::None => None,
+            Reduction::Sum => Some(1.0),
+            Reduction::Mean => Some(self.count()),
+            Reduction::WeightedMean => Some(self.total_weight(class_weights)),
         };
-        let losses = self.hide(&losses)?;
-        let denominator = match reduction {
-            Reduction::None => return Ok(losses),
-            Reduction::Sum => return Ok(losses.sum_all()?),
-            Reduction::Mean => self.count()?,
-            Reduction::WeightedMean => self.total_weight(class_weights)?,
-        };
-        if denominator > 0.0 {
-            return Ok((losses.sum_all()? / denominator)?);
+        if divisor.is_none_or(|divisor| divisor > 0.0) {
+            return if has_kernels(x) {
+                Ok(Fused::apply(x, loss, self.weights, self.shape, divisor)?)
+            } else {
+                self.composed(x, &loss, divisor)
+            };
         }
-        let scalar =
-            |value: f64| Ok(Tensor::full(value, (), losses.device())?.to_dtype(losses.dtype())?);
+        let scalar = |value: f64| Ok(Tensor::full(value, (), x.device())?.to_dtype(x.dtype())?);
         match empty {
             Empty::Zero => scalar(0.0),
             Empty::Nan => scalar(f64::NAN),
-            Empty::Error => Err(self.nothing_left(class_weights.is_some())?),
+            Empty::Error => Err(self.nothing_left(class_weights.is_some())),
         }
     }
 
-    fn count(&self) -> Result<f64> {
-        Ok(match &self.mask {
-            Some(mask) => to_host(mask)?.iter().sum(),
-            None => self.shape.elem_count() as f64,
+    /// The twin of the fused operation in candle's operations.
+    pub(crate) fn composed<L: Loss>(
+        &self,
+        x: &Tensor,
+        loss: &L,
+        divisor: Divisor,
+    ) -> Result<Tensor> {
+        let mut losses = loss.composed(x, self)?;
+        if let Some(weights) = &self.weights {
+            let weights: Vec<f64> = spread(weights, self.shape.elem_count()).collect();
+            let weights = Tensor::from_vec(weights, &self.shape, &Device::Cpu)?;
+            let weights = weights.to_dtype(losses.dtype())?.to_device(losses.device())?;
+            losses = self.hide(&(losses * weights)?)?;
+        }
+        Ok(match divisor {
+            None => losses,
+            Some(divisor) => (losses.sum_all()? / divisor)?,
         })
     }
 
-    fn total_weight(&self, class_weights: Option<&Tensor>) -> Result<f64> {
-        if self.weights.is_none() && class_weights.is_none() {
-            return self.count();
+    /// How many elements count.
+    fn count(&self) -> f64 {
+        let all = self.shape.elem_count();
+        match &self.weights {
+            None => all as f64,
+            Some(weights) => {
+                let kept = weights.iter().filter(|weight| **weight >= 0.0).count();
+                (kept * (all / weights.len().max(1))) as f64
+            }
         }
-        let weights: Vec<Vec<f64>> = [self.weights.as_ref(), class_weights, self.mask.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(to_host)
-            .collect::<Result<_>>()?;
-        let weight_of = |at| weights.iter().map(|weights| weights[at]).product::<f64>();
-        Ok((0..self.shape.elem_count()).map(weight_of).sum())
     }
 
-    fn nothing_left(&self, has_class_weights: bool) -> Result<Error> {
-        let argument = match (self.count()? > 0.0, &self.weights, has_class_weights) {
+    fn total_weight(&self, class_weights: Option<&[f64]>) -> f64 {
+        let all = self.shape.elem_count();
+        match (&self.weights, class_weights) {
+            (None, None) => all as f64,
+            (None, Some(class_weights)) => class_weights.iter().sum(),
+            (Some(weights), None) => {
+                let kept: f64 = weights.iter().filter(|weight| **weight >= 0.0).sum();
+                kept * (all / weights.len().max(1)) as f64
+            }
+            (Some(weights), Some(class_weights)) => {
+                let pairs = spread(weights, all).zip(class_weights);
+                pairs.filter(|(weight, _)| *weight >= 0.0).map(|(a, b)| a * b).sum()
+            }
+        }
+    }
+
+    fn nothing_left(&self, has_class_weights: bool) -> Error {
+        let argument = match (self.count() > 0.0, self.has_sample_weights, has_class_weights) {
             (false, ..) => self.emptied_by,
-            (true, Some(_), false) => "sample_weights",
-            (true, None, _) => "class_weights",
-            (true, Some(_), true) => "sample_weights or class_weights",
+            (true, true, false) => "sample_weights",
+            (true, false, _) => "class_weights",
+            (true, true, true) => "sample_weights or class_weights",
         };
         let expected = "such that a mean has something to average (or set `empty` to Empty::Zero or \
                         Empty::Nan)";
         let received =
-            format!("{} of {} elements, of total weight 0", self.count()?, self.shape.elem_count());
-        Ok(Error::argument(self.operation, argument, expected, received))
+            format!("{} of {} elements, of total weight 0", self.count(), self.shape.elem_count());
+        Error::argument(self.operation, argument, expected, received)
     }
 
     fn expect_leading(&self, argument: &str, tensor: &Tensor) -> Result<()> {
@@ -157,12 +197,105 @@ impl Elements {
     }
 }
 
-/// `tensor`, which has the leading part of `dims`, repeated along the others.
-fn spread(tensor: &Tensor, dims: &[usize]) -> Result<Tensor> {
-    if tensor.dims() == dims {
-        return Ok(tensor.clone());
+/// `values`, each repeated so that there are `length` of them, a multiple of theirs.
+fn spread<T: Copy>(values: &[T], length: usize) -> impl Iterator<Item = T> {
+    let each = length / values.len().max(1);
+    values.iter().flat_map(move |value| repeat_n(*value, each))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use candle_core::Var;
+    use proptest::prelude::*;
+    use taper_core::stream;
+
+    use super::*;
+
+    /// What is random in a comparison of twins.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Random {
+        pub(crate) rows: usize,
+        pub(crate) columns: usize,
+        pub(crate) seed: u64,
+        weighted: bool,
+        masked: bool,
+        divisor: Divisor,
     }
-    let mut leading = tensor.dims().to_vec();
-    leading.resize(dims.len(), 1);
-    Ok(tensor.reshape(leading)?.broadcast_as(dims)?.contiguous()?)
+
+    pub(crate) fn random() -> impl Strategy<Value = Random> {
+        let sizes = (0usize..6, prop_oneof![1usize..6, 30usize..70]);
+        let divisor = prop_oneof![Just(None), Just(Some(1.0)), Just(Some(7.0))];
+        (sizes, any::<(u64, bool, bool)>(), divisor).prop_map(|(sizes, random, divisor)| Random {
+            rows: sizes.0,
+            columns: sizes.1,
+            seed: random.0,
+            weighted: random.1,
+            masked: random.2,
+            divisor,
+        })
+    }
+
+    impl Random {
+        /// Numbers of a normal distribution.
+        pub(crate) fn normal(&self, name: &str, shape: impl Into<Shape>) -> Tensor {
+            stream(self.seed, name).normal(0.0, 2.0, shape, DType::F64, &Device::Cpu).unwrap()
+        }
+
+        /// That the fused and the composed loss of `x` agree in value and gradient, the latter in two backward
+        /// passes over one graph. `shape` is that of the losses, of which the first axis is weighed.
+        pub(crate) fn twins_agree<L: Loss>(
+            &self,
+            x: &Tensor,
+            shape: impl Into<Shape>,
+            loss: impl Fn() -> L,
+        ) {
+            let shape = shape.into();
+            let weights = self.normal("weights", shape.dims()[0]).abs().unwrap();
+            let mask = self.normal("mask", shape.clone()).gt(0.5).unwrap();
+            let (weights, mask) = (self.weighted.then_some(&weights), self.masked.then_some(&mask));
+            let elements = || Elements::new("twins", "x", shape.clone(), weights, mask).unwrap();
+            let x = Var::from_tensor(x).unwrap();
+            let fused =
+                Fused::apply(&x, loss(), elements().weights, shape.clone(), self.divisor).unwrap();
+            let composed = elements().composed(&x, &loss(), self.divisor).unwrap();
+            assert_eq!(fused.dims(), composed.dims());
+            near(&fused, &composed);
+            let upstream = self.normal("upstream", fused.shape());
+            let gradient = |value: &Tensor, factor: f64| {
+                let value = ((value * &upstream).unwrap() * factor).unwrap();
+                value.sum_all().unwrap().backward().unwrap().remove(&x).unwrap()
+            };
+            if x.elem_count() > 0 {
+                let expected = gradient(&composed, 1.0);
+                near(&gradient(&fused, 1.0), &expected);
+                near(&gradient(&fused, 0.5), &(expected * 0.5).unwrap());
+            }
+        }
+    }
+
+    fn near(actual: &Tensor, expected: &Tensor) {
+        let list = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+        for (actual, expected) in list(actual).into_iter().zip(list(expected)) {
+            let error = (actual - expected).abs();
+            assert!(error <= 1e-12 * (1.0 + expected.abs()), "{actual} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn masks_and_weights_of_other_axes_meet() {
+        let weights = Tensor::new(&[2.0, 3.0], &Device::Cpu).unwrap();
+        let mask = Tensor::new(&[[1u8, 0, 1], [0, 1, 1]], &Device::Cpu).unwrap();
+        let one = Tensor::new(&[1u8, 0], &Device::Cpu).unwrap();
+        let weights_of = |weights: Option<&Tensor>, mask: &Tensor| {
+            Elements::new("", "", (2, 3), weights, Some(mask)).unwrap()
+        };
+        let both = weights_of(Some(&weights), &mask);
+        assert_eq!(both.weights, Some(vec![2.0, -1.0, 2.0, -1.0, 3.0, 3.0]));
+        assert_eq!((both.count(), both.total_weight(None)), (4.0, 10.0));
+        assert_eq!(both.total_weight(Some(&[1.0, 9.0, 2.0, 9.0, 3.0, 4.0])), 27.0);
+        let rows = weights_of(None, &one);
+        assert_eq!(rows.weights, Some(vec![1.0, -1.0]));
+        assert_eq!((rows.count(), rows.total_weight(None)), (3.0, 3.0));
+        assert_eq!(rows.keep("", &[false; 6]).count(), 0.0);
+    }
 }

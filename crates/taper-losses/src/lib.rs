@@ -24,6 +24,7 @@
 mod arguments;
 mod cross_entropy;
 mod elements;
+mod fused;
 mod mse;
 mod reduction;
 mod target;

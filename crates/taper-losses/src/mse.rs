@@ -2,9 +2,12 @@
 
 use candle_core::Tensor;
 use taper_core::Result;
+use taper_core::op::{self, Scalar};
+use taper_kernels::loss::{Pointwise, Wanted};
 
 use crate::arguments::{precision, target_like};
 use crate::elements::Elements;
+use crate::fused::Loss;
 use crate::{Empty, Reduction};
 
 const OPERATION: &str = "mse";
@@ -84,15 +87,44 @@ pub fn mse(input: &Tensor, target: &Tensor, options: &MseOptions) -> Result<Tens
         options.sample_weights.as_ref(),
         options.mask.as_ref(),
     )?;
-    let difference = elements.hide(&(input.to_dtype(dtype)? - target)?)?;
-    elements.reduce(&difference.sqr()?, None, options.reduction, options.empty)
+    let loss = Squared { target };
+    elements.reduce(&input.to_dtype(dtype)?, loss, None, options.reduction, options.empty)
+}
+
+struct Squared {
+    target: Tensor,
+}
+
+impl Loss for Squared {
+    const NAME: &'static str = OPERATION;
+
+    fn evaluate<T: Scalar>(&self, x: &[T], wanted: Wanted<'_, T>) -> candle_core::Result<f64> {
+        let target = op::Elements::of(&self.target)?;
+        Ok(Pointwise::Squared.evaluate(x, target.slice()?, wanted))
+    }
+
+    fn composed(&self, x: &Tensor, elements: &Elements) -> Result<Tensor> {
+        Ok(elements.hide(&(x - &self.target)?)?.sqr()?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use candle_core::Device;
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::elements::tests::random;
+
+    proptest! {
+        #[test]
+        fn the_twins_agree(random in random()) {
+            let shape = (random.rows, random.columns);
+            let target = random.normal("target", shape);
+            let loss = || Squared { target: target.clone() };
+            random.twins_agree(&random.normal("x", shape), shape, loss);
+        }
+    }
 
     #[test]
     fn hand_numbers_of_every_reduction() -> Result<()> {

@@ -1,7 +1,9 @@
 //! What a classification loss compares with: hard or soft labels.
 
 use candle_core::{DType, Device, Tensor};
+use taper_core::op::Elements;
 use taper_core::{Error, Result};
+use taper_kernels::loss;
 
 use crate::arguments::{element, expect_shape};
 
@@ -17,10 +19,10 @@ pub enum Target<'a> {
 
 /// Class indices that were checked.
 pub(crate) struct Labels {
-    /// In row-major order, as u32; 0 where the label is ignored.
-    pub(crate) indices: Tensor,
-    /// 0 where the label is ignored, of the shape of the labels; `None` where none is.
-    pub(crate) kept: Option<Tensor>,
+    /// In row-major order, u32 or i64 on the host; anything where the label is ignored.
+    indices: Tensor,
+    /// False where the label is ignored; `None` where none is.
+    pub(crate) kept: Option<Vec<bool>>,
 }
 
 impl Labels {
@@ -38,29 +40,47 @@ impl Labels {
             return Err(Error::argument(operation, "target", expected, received));
         }
         expect_shape(operation, "target", target, shape)?;
-        let labels: Vec<i64> =
-            target.to_device(&Device::Cpu)?.to_dtype(DType::I64)?.flatten_all()?.to_vec1()?;
-        let in_range = |label: i64| (0..classes as i64).contains(&label);
-        if let Some(at) =
-            labels.iter().position(|label| Some(*label) != ignore_index && !in_range(*label))
-        {
-            let expected = match ignore_index {
-                Some(ignored) => format!("a class below {classes}, or {ignored} to be ignored"),
-                None => format!("a class below {classes} (`ignore_index` leaves a label out)"),
-            };
-            let argument = element("target", at, shape);
-            return Err(Error::argument(operation, argument, expected, labels[at]));
-        }
-        let ignored = |label: &i64| Some(*label) == ignore_index;
-        let indices: Vec<u32> =
-            labels.iter().map(|label| if ignored(label) { 0 } else { *label as u32 }).collect();
-        let kept = labels.iter().any(ignored).then(|| {
-            let kept: Vec<u8> = labels.iter().map(|label| u8::from(!ignored(label))).collect();
-            Tensor::from_vec(kept, shape, target.device())
-        });
-        Ok(Self {
-            indices: Tensor::from_vec(indices, labels.len(), target.device())?,
-            kept: kept.transpose()?,
-        })
+        let target = target.to_device(&Device::Cpu)?.flatten_all()?;
+        let indices = match target.dtype() {
+            DType::U32 | DType::I64 => target.contiguous()?,
+            _ => target.to_dtype(DType::I64)?,
+        };
+        let mut labels = Self { indices, kept: None };
+        labels.kept = labels.read(|labels| {
+            let outside = |label: i64| !(0..classes as i64).contains(&label);
+            let wrong = |label: &i64| outside(*label) && Some(*label) != ignore_index;
+            if let Some((at, label)) = labels.iter().enumerate().find(|(_, label)| wrong(label)) {
+                let expected = match ignore_index {
+                    Some(ignored) => format!("a class below {classes}, or {ignored} to be ignored"),
+                    None => format!("a class below {classes} (`ignore_index` leaves a label out)"),
+                };
+                let argument = element("target", at, shape);
+                return Err(Error::argument(operation, argument, expected, label));
+            }
+            let kept: Option<Vec<bool>> =
+                ignore_index.map(|ignored| labels.iter().map(|label| label != ignored).collect());
+            Ok(kept.filter(|kept| kept.contains(&false)))
+        })??;
+        Ok(labels)
+    }
+
+    /// Calls `f` with the labels, which are not copied.
+    pub(crate) fn read<R>(&self, f: impl FnOnce(loss::Labels<'_>) -> R) -> candle_core::Result<R> {
+        let elements = Elements::of(&self.indices)?;
+        Ok(f(match self.indices.dtype() {
+            DType::U32 => loss::Labels::U32(elements.slice()?),
+            _ => loss::Labels::I64(elements.slice()?),
+        }))
+    }
+
+    /// Of each row the class weight of its label; 0 for a label that is no class.
+    pub(crate) fn weights(&self, class_weights: &[f64]) -> candle_core::Result<Vec<f64>> {
+        let weight = |label: i64| class_weights.get(label as usize).copied().unwrap_or(0.0);
+        self.read(|labels| labels.iter().map(weight).collect())
+    }
+
+    /// The labels on another device.
+    pub(crate) fn to_device(&self, device: &Device) -> candle_core::Result<Tensor> {
+        self.indices.to_device(device)
     }
 }
