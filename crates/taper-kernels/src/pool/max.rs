@@ -152,9 +152,11 @@ impl<T: Element> Plane<T> {
             for (column, offset) in self.offsets.iter().enumerate().rev() {
                 let x = &phases[offset + first..][..BLOCK];
                 let distance = self.pool.distance(tap, column) as u32;
-                for lane in 0..BLOCK {
-                    found[lane] = if x[lane] == wanted[lane] { distance } else { found[lane] };
-                }
+                // Both sides of the choice are loaded before, and all is stored after: a select, no branch.
+                let before = found;
+                found = std::array::from_fn(|lane| {
+                    if x[lane] == wanted[lane] { distance } else { before[lane] }
+                });
             }
         }
         found
