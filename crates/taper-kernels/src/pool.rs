@@ -239,7 +239,7 @@ fn fold<T: Element>(
             None => column.fill(start),
         }
         for tap in taps {
-            column.iter_mut().zip(row(tap)).for_each(|(all, x)| *all = join(*all, *x));
+            join_rows(column, row(tap), &join);
         }
         columns.split(column, phases);
         for (block, y) in y.chunks_mut(BLOCK).enumerate() {
@@ -254,6 +254,19 @@ fn fold<T: Element>(
         }
         finish(output, y);
     }
+}
+
+/// all = join(all, x), in blocks: most rows are too short for the compiler's own choice of unrolling.
+#[inline(always)]
+fn join_rows<T: Element>(all: &mut [T], x: &[T], join: impl Fn(T, T) -> T) {
+    let (blocks, rest) = all.as_chunks_mut::<BLOCK>();
+    let (x_blocks, x_rest) = x.as_chunks::<BLOCK>();
+    for (all, x) in blocks.iter_mut().zip(x_blocks) {
+        for lane in 0..BLOCK {
+            all[lane] = join(all[lane], x[lane]);
+        }
+    }
+    rest.iter_mut().zip(x_rest).for_each(|(all, x)| *all = join(*all, *x));
 }
 
 /// What [`fold`] writes besides its result.

@@ -1,6 +1,6 @@
 //! Average pooling.
 
-use super::{BLOCK, PoolAxis, Scratch, fold};
+use super::{BLOCK, PoolAxis, Scratch, fold, join_rows};
 use crate::isa::dispatch;
 use crate::matmul::Update;
 use crate::threads::{self, Chunks};
@@ -154,7 +154,7 @@ impl<T: Element> Plane<T> {
                 }
             }
             for row in rows {
-                gradient.iter_mut().zip(row).for_each(|(sum, x)| *sum += *x);
+                join_rows(gradient, row, |sum, x| sum + x);
             }
         }
     }

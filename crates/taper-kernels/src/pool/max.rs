@@ -152,7 +152,7 @@ impl<T: Element> Plane<T> {
             for (column, offset) in self.offsets.iter().enumerate().rev() {
                 let x = &phases[offset + first..][..BLOCK];
                 let distance = self.pool.distance(tap, column) as u32;
-                // Both sides of the choice are loaded before, and all is stored after: a select, no branch.
+                // From one array to another: it becomes a choice of lanes, not branches.
                 let before = found;
                 found = std::array::from_fn(|lane| {
                     if x[lane] == wanted[lane] { distance } else { before[lane] }
