@@ -280,10 +280,9 @@ pub(crate) mod tests {
                         .unwrap()
                 };
                 for (ours, twin) in elements(ours).into_iter().zip(elements(twin)) {
-                    assert!(
-                        (ours - twin).abs() <= tolerance * twin.abs().max(1.0),
-                        "{ours} {twin}"
-                    );
+                    let close = (ours - twin).abs() <= tolerance * twin.abs().max(1.0);
+                    // A window of padding alone is −∞ on both sides.
+                    assert!(close || ours == twin, "{ours} {twin}");
                 }
             }
         }

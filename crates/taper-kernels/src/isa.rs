@@ -78,6 +78,11 @@ pub fn name() -> &'static str {
     InstructionSet::current().name()
 }
 
+/// Moved into the closure of [`dispatch!`], so that it can be called once only. The call of a closure that could
+/// be called again goes through a function made by the compiler, which is not always inlined; then all of it would
+/// be compiled for the baseline.
+pub(crate) struct Once;
+
 /// Evaluates an expression compiled for the instruction set in use, which it can name as a type:
 /// `dispatch!(I => sum::<I, T>(x))`. What it calls must be `#[inline(always)]`, or it is compiled for the
 /// baseline alone.
@@ -85,21 +90,29 @@ macro_rules! dispatch {
     ($isa:ident => $body:expr) => {
         match $crate::isa::InstructionSet::current() {
             #[cfg(target_arch = "x86_64")]
-            $crate::isa::InstructionSet::Avx512(simd) => simd.vectorize(
-                #[inline(always)]
-                || {
-                    type $isa = $crate::isa::Fused;
-                    $body
-                },
-            ),
+            $crate::isa::InstructionSet::Avx512(simd) => {
+                let once = $crate::isa::Once;
+                simd.vectorize(
+                    #[inline(always)]
+                    || {
+                        let _ = { once };
+                        type $isa = $crate::isa::Fused;
+                        $body
+                    },
+                )
+            }
             #[cfg(target_arch = "x86_64")]
-            $crate::isa::InstructionSet::Avx2(simd) => simd.vectorize(
-                #[inline(always)]
-                || {
-                    type $isa = $crate::isa::Fused;
-                    $body
-                },
-            ),
+            $crate::isa::InstructionSet::Avx2(simd) => {
+                let once = $crate::isa::Once;
+                simd.vectorize(
+                    #[inline(always)]
+                    || {
+                        let _ = { once };
+                        type $isa = $crate::isa::Fused;
+                        $body
+                    },
+                )
+            }
             $crate::isa::InstructionSet::Baseline => {
                 type $isa = $crate::isa::Baseline;
                 $body

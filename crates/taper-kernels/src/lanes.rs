@@ -89,7 +89,9 @@ pub(crate) fn max_number<T: Element>(x: &[T]) -> T {
 #[inline(always)]
 #[allow(clippy::eq_op)] // Only NaN is not equal to itself.
 pub(crate) fn larger<T: Element>(a: T, b: T) -> T {
-    if a > b || a != a { a } else { b }
+    // Two choices rather than one of two conditions, which would be branches.
+    let more = if a > b { a } else { b };
+    if a != a { a } else { more }
 }
 
 #[cfg(test)]

@@ -30,6 +30,10 @@ pub struct PoolAxis {
     stride: usize,
     padding: usize,
     dilation: usize,
+    /// Elements of one phase of a row.
+    phase_width: usize,
+    /// How far inside a phase the last place of a window is from the first.
+    reach: usize,
 }
 
 impl PoolAxis {
@@ -57,7 +61,11 @@ impl PoolAxis {
         }
         // Of a single window the stride says nothing, and phases as many as a large stride would cost memory.
         let stride = if output == 1 { 1 } else { stride };
-        Some(Self { input, output, window, stride, padding, dilation })
+        let reach = (reach - 1) / stride;
+        let read = output.next_multiple_of(BLOCK) + reach;
+        let written = (input + padding).div_ceil(stride);
+        let phase_width = read.max(written).next_multiple_of(BLOCK);
+        Some(Self { input, output, window, stride, padding, dilation, phase_width, reach })
     }
 
     /// The number of inputs.
@@ -78,8 +86,13 @@ impl PoolAxis {
     /// The places t of the window of `output` whose input is there.
     pub fn taps(self, output: usize) -> Range<usize> {
         let start = output * self.stride;
-        let first = self.padding.saturating_sub(start).div_ceil(self.dilation);
-        let end = (self.input + self.padding).saturating_sub(start).div_ceil(self.dilation);
+        // Called for every row of every plane, where a division counts.
+        let places = |distance: usize| match self.dilation {
+            1 => distance,
+            dilation => distance.div_ceil(dilation),
+        };
+        let first = places(self.padding.saturating_sub(start));
+        let end = places((self.input + self.padding).saturating_sub(start));
         first..end.clamp(first, self.window.max(first))
     }
 
@@ -88,25 +101,15 @@ impl PoolAxis {
         output * self.stride + tap * self.dilation - self.padding
     }
 
-    /// The pairs (output, tap) that read `input`.
-    fn readers(self, input: usize) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.window).filter_map(move |tap| {
-            let start = (input + self.padding).checked_sub(tap * self.dilation)?;
-            let output = start / self.stride;
-            (start % self.stride == 0 && output < self.output).then_some((output, tap))
-        })
-    }
-
-    /// Elements of one phase of a row.
-    fn phase_width(self) -> usize {
-        let read = self.output.next_multiple_of(BLOCK) + self.reach();
-        let written = (self.input + self.padding).div_ceil(self.stride);
-        read.max(written).next_multiple_of(BLOCK)
-    }
-
-    /// How far inside a phase the last place of a window is from the first.
-    fn reach(self) -> usize {
-        (self.window - 1) * self.dilation / self.stride
+    /// For each input the outputs that read it.
+    fn readers(self) -> Vec<Vec<usize>> {
+        let mut readers = vec![Vec::new(); self.input];
+        for output in 0..self.output {
+            for tap in self.taps(output) {
+                readers[self.position(output, tap)].push(output);
+            }
+        }
+        readers
     }
 
     /// The phase that `tap` reads, and how far inside it the tap is from the first.
@@ -117,7 +120,7 @@ impl PoolAxis {
 
     /// Where in the phases of a row, one after the other, each tap of output 0 is.
     fn offsets(self) -> Vec<usize> {
-        let width = self.phase_width();
+        let width = self.phase_width;
         let offset = |tap| {
             let (phase, inside) = self.phase(tap);
             phase * width + inside
@@ -125,12 +128,12 @@ impl PoolAxis {
         (0..self.window).map(offset).collect()
     }
 
-    /// For each phase its taps, with how far inside they are.
-    fn taps_by_phase(self) -> Vec<Vec<(usize, usize)>> {
+    /// For each phase how far inside it are its taps.
+    fn taps_by_phase(self) -> Vec<Vec<usize>> {
         let mut phases = vec![Vec::new(); self.stride];
         for tap in 0..self.window {
             let (phase, inside) = self.phase(tap);
-            phases[phase].push((tap, inside));
+            phases[phase].push(inside);
         }
         phases
     }
@@ -144,7 +147,7 @@ impl PoolAxis {
     /// Sorts a row into its phases; what the row does not reach is left as it is.
     #[inline(always)]
     fn split<T: Element>(self, row: &[T], phases: &mut [T]) {
-        let width = self.phase_width();
+        let width = self.phase_width;
         match self.stride {
             1 => phases[self.padding..][..row.len()].copy_from_slice(row),
             2 => {
@@ -179,7 +182,7 @@ impl PoolAxis {
 
     #[inline(always)]
     fn merge_by<T: Element>(self, phases: &mut [T], row: &mut [T], f: impl Fn(T, T) -> T) {
-        let width = self.phase_width();
+        let width = self.phase_width;
         match self.stride {
             1 => row.iter_mut().zip(&phases[self.padding..]).for_each(|(x, p)| *x = f(*x, *p)),
             2 => {
@@ -236,7 +239,7 @@ fn fold<T: Element>(
             None => column.fill(start),
         }
         for tap in taps {
-            column.iter_mut().zip(row(tap)).for_each(|(all, x)| *all = join(*all, *x));
+            join_rows(column, row(tap), &join);
         }
         columns.split(column, phases);
         for (block, y) in y.chunks_mut(BLOCK).enumerate() {
@@ -253,6 +256,19 @@ fn fold<T: Element>(
     }
 }
 
+/// all = join(all, x), in blocks: most rows are too short for the compiler's own choice of unrolling.
+#[inline(always)]
+fn join_rows<T: Element>(all: &mut [T], x: &[T], join: impl Fn(T, T) -> T) {
+    let (blocks, rest) = all.as_chunks_mut::<BLOCK>();
+    let (x_blocks, x_rest) = x.as_chunks::<BLOCK>();
+    for (all, x) in blocks.iter_mut().zip(x_blocks) {
+        for lane in 0..BLOCK {
+            all[lane] = join(all[lane], x[lane]);
+        }
+    }
+    rest.iter_mut().zip(x_rest).for_each(|(all, x)| *all = join(*all, *x));
+}
+
 /// What [`fold`] writes besides its result.
 struct Scratch<T> {
     column: Vec<T>,
@@ -265,7 +281,7 @@ impl<T: Element> Scratch<T> {
     fn new(columns: PoolAxis, start: T) -> Self {
         Self {
             column: vec![start; columns.input],
-            phases: vec![start; columns.stride * columns.phase_width()],
+            phases: vec![start; columns.stride * columns.phase_width],
             offsets: columns.offsets(),
         }
     }
@@ -312,7 +328,7 @@ mod tests {
         ] {
             let axis = PoolAxis::new(input, window, stride, padding, dilation, false).unwrap();
             let row: Vec<f64> = (0..input).map(|at| at as f64).collect();
-            let mut phases = vec![f64::NAN; axis.stride * axis.phase_width()];
+            let mut phases = vec![f64::NAN; axis.stride * axis.phase_width];
             axis.split(&row, &mut phases);
             let offsets = axis.offsets();
             for output in 0..axis.output {

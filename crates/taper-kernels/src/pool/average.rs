@@ -1,6 +1,6 @@
 //! Average pooling.
 
-use super::{BLOCK, PoolAxis, Scratch, fold};
+use super::{BLOCK, PoolAxis, Scratch, fold, join_rows};
 use crate::isa::dispatch;
 use crate::matmul::Update;
 use crate::threads::{self, Chunks};
@@ -91,7 +91,9 @@ impl AveragePool {
 /// The way back through one plane: along the rows, then down the columns.
 struct Plane<T> {
     pool: AveragePool,
-    by_phase: Vec<Vec<(usize, usize)>>,
+    by_phase: Vec<Vec<usize>>,
+    /// For each row of x the rows of y that read it.
+    readers: Vec<Vec<usize>>,
     /// A row of y's gradient over its divisors, with room for a window on the left.
     shares: Vec<T>,
     /// A row of x in phases.
@@ -102,11 +104,12 @@ struct Plane<T> {
 
 impl<T: Element> Plane<T> {
     fn new(pool: AveragePool) -> Self {
-        let width = pool.columns.phase_width();
+        let width = pool.columns.phase_width;
         Self {
             pool,
             by_phase: pool.columns.taps_by_phase(),
-            shares: vec![T::ZERO; pool.columns.reach() + width],
+            readers: pool.rows.readers(),
+            shares: vec![T::ZERO; pool.columns.reach + width],
             row: vec![T::ZERO; pool.columns.stride * width],
             spread: vec![T::ZERO; pool.rows.output * pool.columns.input],
         }
@@ -115,18 +118,18 @@ impl<T: Element> Plane<T> {
     #[inline(always)]
     fn spread(&mut self, upstream: &[T], [of_rows, of_columns]: &[Vec<T>; 2]) {
         let columns = self.pool.columns;
-        let left = columns.reach();
+        let left = columns.reach;
         let rows = upstream.chunks_exact(columns.output).zip(of_rows);
         for ((upstream, of_row), spread) in rows.zip(self.spread.chunks_exact_mut(columns.input)) {
             let shares = self.shares[left..].iter_mut().zip(upstream).zip(of_columns);
             for ((share, upstream), count) in shares {
                 *share = *upstream / (*of_row * *count);
             }
-            let phases = self.row.chunks_exact_mut(columns.phase_width()).zip(&self.by_phase);
+            let phases = self.row.chunks_exact_mut(columns.phase_width).zip(&self.by_phase);
             for (phase, taps) in phases {
                 for (block, sums) in phase.chunks_exact_mut(BLOCK).enumerate() {
                     let mut all = [T::ZERO; BLOCK];
-                    for (_, inside) in taps {
+                    for inside in taps {
                         let shares = &self.shares[left + block * BLOCK - inside..][..BLOCK];
                         for lane in 0..BLOCK {
                             all[lane] += shares[lane];
@@ -142,17 +145,16 @@ impl<T: Element> Plane<T> {
     #[inline(always)]
     fn gather(&self, gradient: &mut [T], update: Update) {
         let width = self.pool.columns.input;
-        for (input, gradient) in gradient.chunks_exact_mut(width).enumerate() {
-            let mut rows = self.pool.rows.readers(input);
-            let spread = |output: usize| &self.spread[output * width..][..width];
+        for (gradient, readers) in gradient.chunks_exact_mut(width).zip(&self.readers) {
+            let mut rows = readers.iter().map(|output| &self.spread[output * width..][..width]);
             if update == Update::Replace {
                 match rows.next() {
-                    Some((output, _)) => gradient.copy_from_slice(spread(output)),
+                    Some(row) => gradient.copy_from_slice(row),
                     None => gradient.fill(T::ZERO),
                 }
             }
-            for (output, _) in rows {
-                gradient.iter_mut().zip(spread(output)).for_each(|(sum, x)| *sum += *x);
+            for row in rows {
+                join_rows(gradient, row, |sum, x| sum + x);
             }
         }
     }

@@ -19,7 +19,7 @@ pub struct MaxPool {
     pub columns: PoolAxis,
 }
 
-/// That an output has no element of its window yet, or none at all.
+/// That an output has no largest element yet, or none at all.
 const NONE: u32 = u32::MAX;
 
 impl MaxPool {
@@ -57,7 +57,8 @@ impl MaxPool {
         let (size, out_size) = self.sizes();
         assert_eq!((x.len(), gradient.len()), (self.planes * size, self.planes * size));
         assert_eq!((y.len(), upstream.len()), (self.planes * out_size, self.planes * out_size));
-        assert!(self.rows.window.saturating_mul(self.columns.window) < NONE as usize);
+        // Distances inside a window are u32.
+        assert!(self.distance(self.rows.window - 1, self.columns.window - 1) < NONE as usize);
         let taps = self.rows.window * self.columns.window;
         let some = work::rows(self.planes, 2 * size + out_size * taps);
         let tasks = self.planes.div_ceil(some);
@@ -70,11 +71,18 @@ impl MaxPool {
                 let outputs = y.chunks_exact(out_size).zip(upstream.chunks_exact(out_size));
                 let inputs = x.chunks_exact(size).zip(gradient.chunks_exact_mut(size));
                 for ((x, gradient), (y, upstream)) in inputs.zip(outputs) {
-                    plane.search(x, y, upstream);
-                    plane.gather(gradient, update);
+                    if update == Update::Replace {
+                        gradient.fill(T::ZERO);
+                    }
+                    plane.add_back(x, y, upstream, gradient);
                 }
             });
         });
+    }
+
+    /// How far in x a place of a window is from its first.
+    fn distance(self, row: usize, column: usize) -> usize {
+        row * self.rows.dilation * self.columns.input + column * self.columns.dilation
     }
 
     fn sizes(self) -> (usize, usize) {
@@ -86,115 +94,88 @@ impl MaxPool {
 struct Plane<T> {
     pool: MaxPool,
     offsets: Vec<usize>,
-    by_phase: Vec<Vec<(usize, usize)>>,
-    /// Elements of a row of `places` and `upstream`: those of a phase, with room on the left for a window.
-    width: usize,
     /// The rows of x in phases, NaN around them, which equals nothing.
     phases: Vec<T>,
-    /// For each output which place of its window has the largest element, `NONE` around them.
-    places: Vec<u32>,
-    /// The gradient of each output, with the same room around.
-    upstream: Vec<T>,
-    /// A row of the gradient of x in phases.
-    row: Vec<T>,
 }
 
 impl<T: Element> Plane<T> {
     fn new(pool: MaxPool) -> Self {
-        let MaxPool { rows, columns, .. } = pool;
-        let phase_width = columns.phase_width();
-        let row = columns.stride * phase_width;
-        let width = columns.reach() + phase_width;
+        let row = pool.columns.stride * pool.columns.phase_width;
         Self {
             pool,
-            offsets: columns.offsets(),
-            by_phase: columns.taps_by_phase(),
-            width,
-            phases: vec![T::of(f64::NAN); rows.input * row],
-            places: vec![NONE; rows.output * width],
-            upstream: vec![T::ZERO; rows.output * width],
-            row: vec![T::ZERO; row],
+            offsets: pool.columns.offsets(),
+            phases: vec![T::of(f64::NAN); pool.rows.input * row],
         }
     }
 
-    /// Finds for each output the place of its largest element.
+    /// gradient += what each output has for its largest element.
     #[inline(always)]
-    fn search(&mut self, x: &[T], y: &[T], upstream: &[T]) {
+    fn add_back(&mut self, x: &[T], y: &[T], upstream: &[T], gradient: &mut [T]) {
         let MaxPool { rows, columns, .. } = self.pool;
-        let (row, left) = (self.row.len(), columns.reach());
+        let row = columns.stride * columns.phase_width;
         for (x, phases) in x.chunks_exact(columns.input).zip(self.phases.chunks_exact_mut(row)) {
             columns.split(x, phases);
         }
-        for (output, (y, upstream)) in
-            y.chunks_exact(columns.output).zip(upstream.chunks_exact(columns.output)).enumerate()
-        {
-            let start = output * self.width + left;
-            self.upstream[start..][..columns.output].copy_from_slice(upstream);
-            for (block, y) in y.chunks(BLOCK).enumerate() {
-                let mut wanted = [T::ZERO; BLOCK];
-                wanted[..y.len()].copy_from_slice(y);
-                let mut found = [NONE; BLOCK];
-                // From behind, so that the first of equal elements stays.
-                for tap in rows.taps(output).rev() {
-                    let phases = &self.phases[rows.position(output, tap) * row..][..row];
-                    for (column, offset) in self.offsets.iter().enumerate().rev() {
-                        let x = &phases[offset + block * BLOCK..][..BLOCK];
-                        let place = (tap * columns.window + column) as u32;
-                        for lane in 0..BLOCK {
-                            found[lane] = if x[lane] == wanted[lane] { place } else { found[lane] };
-                        }
+        let outputs = y.chunks_exact(columns.output).zip(upstream.chunks_exact(columns.output));
+        for (output, (y, upstream)) in outputs.enumerate() {
+            let blocks = y.chunks(BLOCK).zip(upstream.chunks(BLOCK));
+            for (block, (y, upstream)) in blocks.enumerate() {
+                let first = block * BLOCK;
+                let mut found = self.search(output, first, y);
+                if found[..y.len()].contains(&NONE) {
+                    self.search_nan(x, output, first, &mut found[..y.len()]);
+                }
+                // What the distances are from, as if the padding were there.
+                let start = output * rows.stride * columns.input + first * columns.stride;
+                let padding = rows.padding * columns.input + columns.padding;
+                for (lane, (found, upstream)) in found.iter().zip(upstream).enumerate() {
+                    if *found != NONE {
+                        let at = start + lane * columns.stride + *found as usize - padding;
+                        gradient[at] += *upstream;
                     }
                 }
-                if found[..y.len()].contains(&NONE) {
-                    self.search_nan(x, output, block * BLOCK, &mut found[..y.len()]);
-                }
-                self.places[start + block * BLOCK..][..y.len()].copy_from_slice(&found[..y.len()]);
             }
         }
+    }
+
+    /// For a block of outputs of one row, how far their largest elements are from the starts of their windows.
+    #[inline(always)]
+    fn search(&self, output: usize, first: usize, y: &[T]) -> [u32; BLOCK] {
+        let MaxPool { rows, columns, .. } = self.pool;
+        let row = columns.stride * columns.phase_width;
+        let mut wanted = [T::ZERO; BLOCK];
+        wanted[..y.len()].copy_from_slice(y);
+        let mut found = [NONE; BLOCK];
+        // From behind, so that the first of equal elements stays.
+        for tap in rows.taps(output).rev() {
+            let phases = &self.phases[rows.position(output, tap) * row..][..row];
+            for (column, offset) in self.offsets.iter().enumerate().rev() {
+                let x = &phases[offset + first..][..BLOCK];
+                let distance = self.pool.distance(tap, column) as u32;
+                // From one array to another: it becomes a choice of lanes, not branches.
+                let before = found;
+                found = std::array::from_fn(|lane| {
+                    if x[lane] == wanted[lane] { distance } else { before[lane] }
+                });
+            }
+        }
+        found
     }
 
     /// For outputs of which nothing is equal to the largest element: the last NaN, if the window has one.
     #[inline(never)]
-    fn search_nan(&self, x: &[T], row: usize, first: usize, found: &mut [u32]) {
+    fn search_nan(&self, x: &[T], output: usize, first: usize, found: &mut [u32]) {
         let MaxPool { rows, columns, .. } = self.pool;
         for (lane, found) in found.iter_mut().enumerate().filter(|(_, found)| **found == NONE) {
-            for tap in rows.taps(row) {
-                let x = &x[rows.position(row, tap) * columns.input..][..columns.input];
+            for tap in rows.taps(output) {
+                let x = &x[rows.position(output, tap) * columns.input..][..columns.input];
                 for column in columns.taps(first + lane) {
                     let x = x[columns.position(first + lane, column)];
                     if x.partial_cmp(&x).is_none() {
-                        *found = (tap * columns.window + column) as u32;
+                        *found = self.pool.distance(tap, column) as u32;
                     }
                 }
             }
-        }
-    }
-
-    /// Collects for each input what the outputs whose largest element it is have for it.
-    #[inline(always)]
-    fn gather(&mut self, gradient: &mut [T], update: Update) {
-        let MaxPool { rows, columns, .. } = self.pool;
-        let (phase_width, left) = (columns.phase_width(), columns.reach());
-        for (input, gradient) in gradient.chunks_exact_mut(columns.input).enumerate() {
-            for (phase, taps) in self.row.chunks_exact_mut(phase_width).zip(&self.by_phase) {
-                for (block, sums) in phase.chunks_exact_mut(BLOCK).enumerate() {
-                    let mut all = [T::ZERO; BLOCK];
-                    for (output, tap) in rows.readers(input) {
-                        for (column, inside) in taps {
-                            let start = output * self.width + left + block * BLOCK - inside;
-                            let places = &self.places[start..][..BLOCK];
-                            let upstream = &self.upstream[start..][..BLOCK];
-                            let place = (tap * columns.window + column) as u32;
-                            for lane in 0..BLOCK {
-                                let here = places[lane] == place;
-                                all[lane] += if here { upstream[lane] } else { T::ZERO };
-                            }
-                        }
-                    }
-                    sums.copy_from_slice(&all);
-                }
-            }
-            columns.merge(&mut self.row, gradient, update);
         }
     }
 }
