@@ -135,10 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn every_path_computes() {
+    fn a_dispatched_loop_computes() {
         let x: Vec<f32> = (0..100).map(|at| at as f32).collect();
-        let sum =
-            |x: &[f32]| dispatch!(I => x.iter().map(|x| if I::FMA { *x } else { *x }).sum::<f32>());
-        assert_eq!(sum(&x), 4950.0);
+        let shifted = |x: &[f32]| -> f32 {
+            dispatch!(I => x.iter().map(|x| crate::Element::fma::<I>(*x, 2.0, 1.0)).sum())
+        };
+        assert_eq!(shifted(&x), 2.0 * 4950.0 + 100.0);
     }
 }

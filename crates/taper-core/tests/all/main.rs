@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod clip;
-mod gradients;
 mod convolutions;
+mod gradients;
 mod initial_values;
 mod layers;
 mod optim;

@@ -113,7 +113,9 @@ impl Convolution {
 
     pub(crate) fn check(&self, input: usize, weight: usize, output: usize) {
         assert!(
-            self.groups > 0 && self.inputs % self.groups == 0 && self.outputs % self.groups == 0,
+            self.groups > 0
+                && self.inputs.is_multiple_of(self.groups)
+                && self.outputs.is_multiple_of(self.groups),
             "groups that divide the channels"
         );
         let axes = [self.height, self.width];
