@@ -7,12 +7,19 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use taper_core::{Result, stream};
-use taper_losses::{CrossEntropyOptions, MseOptions, Target, cross_entropy, mse};
+use taper_losses::{
+    BceWithLogitsOptions, CrossEntropyOptions, MseOptions, Target, bce_with_logits, cross_entropy,
+    mse,
+};
 
 const CPU: Device = Device::Cpu;
 
 fn noise(name: &str, shape: (usize, usize)) -> Tensor {
     stream(0, name).normal(0.0, 1.0, shape, DType::F32, &CPU).expect("noise")
+}
+
+fn uniform(name: &str, shape: (usize, usize)) -> Tensor {
+    stream(0, name).uniform(0.0, 1.0, shape, DType::F32, &CPU).expect("noise")
 }
 
 fn backward(loss: Result<Tensor>) -> GradStore {
@@ -39,20 +46,44 @@ fn bench_cross_entropy(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn bench_mse(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("mse");
-    let input = Var::from_tensor(&noise("input", (256, 784))).expect("a variable");
-    let target = noise("target", (256, 784));
-    let options = MseOptions::default();
-    group.bench_function(BenchmarkId::new("taper", "256x784"), |bencher| {
-        bencher.iter(|| backward(mse(black_box(&input), &target, &options)));
-    });
-    group.bench_function(BenchmarkId::new("candle-nn", "256x784"), |bencher| {
-        let loss = || Ok(candle_nn::loss::mse(black_box(&input), &target)?);
-        bencher.iter(|| backward(loss()));
-    });
+fn bench_bce_with_logits(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("bce_with_logits");
+    for samples in [128, 256] {
+        let logits = Var::from_tensor(&noise("logits", (samples, 784))).expect("a variable");
+        let target = uniform("target", (samples, 784));
+        let options = BceWithLogitsOptions::default();
+        let size = format!("{samples}x784");
+        group.bench_function(BenchmarkId::new("taper", &size), |bencher| {
+            bencher.iter(|| backward(bce_with_logits(black_box(&logits), &target, &options)));
+        });
+        group.bench_function(BenchmarkId::new("candle-nn", &size), |bencher| {
+            let loss = || {
+                let loss = candle_nn::loss::binary_cross_entropy_with_logit;
+                Ok(loss(black_box(&logits), &target)?)
+            };
+            bencher.iter(|| backward(loss()));
+        });
+    }
     group.finish();
 }
 
-criterion_group!(losses, bench_cross_entropy, bench_mse);
+fn bench_mse(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("mse");
+    for samples in [128, 256] {
+        let input = Var::from_tensor(&noise("input", (samples, 784))).expect("a variable");
+        let target = noise("target", (samples, 784));
+        let options = MseOptions::default();
+        let size = format!("{samples}x784");
+        group.bench_function(BenchmarkId::new("taper", &size), |bencher| {
+            bencher.iter(|| backward(mse(black_box(&input), &target, &options)));
+        });
+        group.bench_function(BenchmarkId::new("candle-nn", &size), |bencher| {
+            let loss = || Ok(candle_nn::loss::mse(black_box(&input), &target)?);
+            bencher.iter(|| backward(loss()));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(losses, bench_bce_with_logits, bench_cross_entropy, bench_mse);
 criterion_main!(losses);

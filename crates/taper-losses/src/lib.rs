@@ -13,6 +13,7 @@
 //! | | here, by default | PyTorch 2.15, `mean` | Keras 3, `sum_over_batch_size` |
 //! |---|---|---|---|
 //! | MSE, weights | over the weights | over the weights | over the count |
+//! | BCE with logits, weights | over the weights | over the count | over the count |
 //! | cross-entropy of indices, class weights | over the weights | over the weights | over the count |
 //! | cross-entropy of probabilities, class weights | over the weights | over the count | over the count |
 //! | cross-entropy, ignored labels | over the others | over the others | over the others |
@@ -22,6 +23,7 @@
 //! sample weights, each that of the sample's class.
 
 mod arguments;
+mod bce_with_logits;
 mod cross_entropy;
 mod elements;
 mod fused;
@@ -29,6 +31,7 @@ mod mse;
 mod reduction;
 mod target;
 
+pub use bce_with_logits::{BceWithLogitsOptions, bce_with_logits};
 pub use cross_entropy::{CrossEntropyOptions, cross_entropy};
 pub use mse::{MseOptions, mse};
 pub use reduction::{Empty, Reduction};
