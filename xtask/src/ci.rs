@@ -40,11 +40,24 @@ fn workspace_steps(nextest: bool) -> Vec<Command> {
         step(tests),
         step(&["test", "--workspace", "--doc", "--locked"]),
     ];
+    steps.extend(other_paths());
     let mut docs = step(&["doc", "--workspace", "--no-deps", "--locked"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     steps.push(docs);
     steps.push(step(&["xtask", "catalogue", "--check"]));
     steps
+}
+
+/// The tests of what rests on the kernels, without special instructions and with more threads than most
+/// machines have.
+fn other_paths() -> [Command; 2] {
+    [("TAPER_SIMD", "portable"), ("TAPER_NUM_THREADS", "5")].map(|(variable, value)| {
+        let packages = ["taper-kernels", "taper-core", "taper-losses", "taper-norm"];
+        let mut tests = step(&["test", "--lib", "--tests", "--locked"]);
+        tests.args(packages.iter().flat_map(|package| ["--package", package]));
+        tests.env(variable, value);
+        tests
+    })
 }
 
 /// The example has a lock file and a target folder of its own; the folder is shared with the
