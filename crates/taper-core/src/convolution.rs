@@ -199,7 +199,7 @@ pub(crate) fn check_groups(
         if *channels == 0 {
             return Err(Error::argument(operation, *name, "at least 1", channels));
         }
-        if groups == 0 || channels % groups != 0 {
+        if groups == 0 || !channels.is_multiple_of(groups) {
             let expected = format!("at least 1 and a divisor of {name} ({channels})");
             return Err(Error::argument(operation, "groups", expected, groups));
         }

@@ -5,6 +5,7 @@
 //! forward and `correlate` backward.
 
 mod direct;
+mod few_channels;
 mod geometry;
 mod kernel_gradient;
 mod lowered;
@@ -164,6 +165,9 @@ fn spread<T: Element>(
     }
 }
 
+/// Channels of places of a group up to which rows are multiplied with rows rather than with columns.
+const FEW: usize = 4;
+
 /// Whether rows of so many results fill the vectors of a tile well enough; narrower images are folded into the
 /// columns of a product.
 fn by_tiles(columns: usize) -> bool {
@@ -176,6 +180,8 @@ fn weights<T: Element>(shape: &Convolution, x: &[T], g: &[T], gradient: &mut [T]
         pointwise::weights(shape, x, g, gradient, update);
     } else if by_tiles(shape.group_inputs()) {
         kernel_gradient::weights(shape, x, g, gradient, update);
+    } else if shape.group_outputs() <= FEW && by_tiles(shape.width.output) {
+        few_channels::weights(shape, x, g, gradient, update);
     } else {
         lowered::weights(shape, x, g, gradient, update);
     }
@@ -217,6 +223,12 @@ mod tests {
         fn any_geometry_by_tiles(shape in convolutions()) {
             check::<f64>(&shape, &tiles(), 1e-12)?;
             check::<f32>(&shape, &tiles(), 1e-5)?;
+        }
+
+        #[test]
+        fn any_geometry_by_products_of_rows(shape in convolutions()) {
+            let weights = few_channels::weights;
+            check::<f64>(&shape, &Maps { weights, ..lowered() }, 1e-12)?;
         }
 
         #[test]

@@ -112,12 +112,8 @@ impl Convolution {
     }
 
     pub(crate) fn check(&self, input: usize, weight: usize, output: usize) {
-        assert!(
-            self.groups > 0
-                && self.inputs.is_multiple_of(self.groups)
-                && self.outputs.is_multiple_of(self.groups),
-            "groups that divide the channels"
-        );
+        let divided = |channels: usize| self.groups > 0 && channels.is_multiple_of(self.groups);
+        assert!(divided(self.inputs) && divided(self.outputs), "groups that divide the channels");
         let axes = [self.height, self.width];
         assert!(axes.iter().all(|axis| axis.stride > 0 && axis.kernel > 0 && axis.dilation > 0));
         assert!(input > 0 && output > 0, "images that are not empty");

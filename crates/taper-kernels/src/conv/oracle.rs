@@ -105,10 +105,13 @@ pub(crate) fn convolutions() -> impl Strategy<Value = Convolution> {
     })
 }
 
-/// One of the three maps: two operands, a result and what is done with it.
+/// Two operands, what is done with the result, and the result.
+type Map<T> = fn(&Convolution, &[T], &[T], Target<'_, T>, &mut [T]);
+
+/// The three maps of an algorithm.
 pub(crate) struct Maps<T: 'static> {
-    pub(crate) correlate: fn(&Convolution, &[T], &[T], Target<'_, T>, &mut [T]),
-    pub(crate) spread: fn(&Convolution, &[T], &[T], Target<'_, T>, &mut [T]),
+    pub(crate) correlate: Map<T>,
+    pub(crate) spread: Map<T>,
     pub(crate) weights: fn(&Convolution, &[T], &[T], &mut [T], Update),
 }
 

@@ -6,7 +6,9 @@
 //! own, with the taps that meet them.
 
 use super::geometry::{Axis, Convolution};
+use super::tile::LANES;
 use crate::Element;
+use crate::isa::dispatch;
 
 /// Elements `from`, `from + step`, ... of a line, which are put one after the other from `to` on.
 #[derive(Debug)]
@@ -61,6 +63,11 @@ impl Padding {
 
     /// Copies planes to where they are read. The zeros around them are there already.
     pub(crate) fn fill<T: Element>(&self, x: &[T], padded: &mut [T]) {
+        dispatch!(_I => self.fill_here(x, padded));
+    }
+
+    #[inline(always)]
+    fn fill_here<T: Element>(&self, x: &[T], padded: &mut [T]) {
         let planes = x.chunks_exact(self.source).zip(padded.chunks_exact_mut(self.plane));
         for (x, padded) in planes {
             for rows in &self.rows {
@@ -87,14 +94,33 @@ fn apart(plane: usize) -> usize {
     if plane.is_multiple_of(64) { plane + 16 } else { plane }
 }
 
-/// Every `step`-th element.
-#[inline]
+/// Every `step`-th element. Rows are short: calls to copy memory would cost more than the copies.
+#[inline(always)]
 fn copy<T: Element>(from: &[T], step: usize, to: &mut [T]) {
+    let length = to.len();
+    let (blocks, rest) = to.as_chunks_mut::<LANES>();
+    let done = blocks.len() * LANES;
     match step {
-        1 => to.copy_from_slice(&from[..to.len()]),
+        1 => {
+            let from = &from[..length];
+            for (to, from) in blocks.iter_mut().zip(from.as_chunks::<LANES>().0) {
+                *to = *from;
+            }
+            for (to, from) in rest.iter_mut().zip(&from[done..]) {
+                *to = *from;
+            }
+        }
         // A step that the compiler knows, for shuffles instead of single loads.
-        2 if from.len() >= 2 * to.len() => {
-            to.iter_mut().zip(from.chunks_exact(2)).for_each(|(to, from)| *to = from[0]);
+        2 if from.len() >= 2 * length => {
+            let from = &from[..2 * length];
+            for (to, from) in blocks.iter_mut().zip(from.chunks_exact(2 * LANES)) {
+                for lane in 0..LANES {
+                    to[lane] = from[2 * lane];
+                }
+            }
+            for (at, to) in rest.iter_mut().enumerate() {
+                *to = from[2 * (done + at)];
+            }
         }
         _ => to.iter_mut().zip(from.iter().step_by(step)).for_each(|(to, from)| *to = *from),
     }
