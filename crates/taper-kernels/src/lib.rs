@@ -9,6 +9,7 @@ mod lanes;
 mod linear;
 mod math;
 mod matmul;
+pub mod norm;
 pub mod threads;
 mod work;
 
