@@ -11,6 +11,7 @@ mod linear;
 pub mod loss;
 mod math;
 mod matmul;
+pub mod norm;
 pub mod optim;
 mod pool;
 pub mod threads;

@@ -1,13 +1,15 @@
 //! Batch normalization for inputs of any number of axes.
 
 mod fused;
-mod kernel;
+mod running;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Module, Tensor, Var};
 use candle_nn::{Init, ModuleT, VarBuilder};
-use taper_core::{Error, Result};
+use taper_core::{Activation, Error, Result, op};
+use taper_kernels::norm::Statistics;
 
-use fused::fused;
+use fused::{Arguments, numbers};
+pub use running::RunningStatistics;
 
 /// How [`batch_norm`] makes a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +26,8 @@ pub struct BatchNormConfig {
     pub batch_variance: Variance,
     /// The variance that the running statistics take up.
     pub running_variance: Variance,
+    /// What is applied to the output in the same pass.
+    pub activation: Activation,
 }
 
 impl Default for BatchNormConfig {
@@ -35,6 +39,7 @@ impl Default for BatchNormConfig {
             track_running_stats: true,
             batch_variance: Variance::Biased,
             running_variance: Variance::Unbiased,
+            activation: Activation::Identity,
         }
     }
 }
@@ -67,17 +72,6 @@ impl Variance {
     }
 }
 
-/// What a [`BatchNorm`] remembers of its batches.
-#[derive(Debug, Clone)]
-pub struct RunningStatistics {
-    /// (C).
-    pub mean: Var,
-    /// (C).
-    pub variance: Var,
-    /// How many batches there were, (), i64.
-    pub num_batches_tracked: Var,
-}
-
 /// A batch normalization layer of `vb`'s parameters `weight` and `bias` and its running statistics
 /// `running_mean`, `running_var` and `num_batches_tracked`, as far as `config` has them; see [`BatchNorm`].
 pub fn batch_norm(
@@ -106,13 +100,15 @@ pub fn batch_norm(
 /// then to a learned mean and spread.
 ///
 /// # Equation
-/// y = γ (x − μ) / √(σ² + ε) + β
+/// y = f(γ (x − μ) / √(σ² + ε) + β + r)
 ///
-/// In training μ and σ² are the mean and variance of the batch, and the running statistics r move by
-/// r ← (1 − m) r + m s with the batch's s. In evaluation μ and σ² are the running statistics.
+/// with an activation f, the identity by default, and with a residual r in `forward_residual_t`, 0 else.
+///
+/// In training μ and σ² are the mean and variance of the batch, and the running statistics s move by
+/// s ← (1 − m) s + m b with the batch's b. In evaluation μ and σ² are the running statistics.
 ///
 /// # Shapes
-/// x (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), y the same; γ (`weight`), β (`bias`), μ
+/// x (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), r and y the same; γ (`weight`), β (`bias`), μ
 /// (`running_mean`) and σ² (`running_var`, in the square of x's unit) (C).
 ///
 /// # Parameters
@@ -123,11 +119,15 @@ pub fn batch_norm(
 /// - `track_running_stats`: true.
 /// - `batch_variance`: [`Variance::Biased`].
 /// - `running_variance`: [`Variance::Unbiased`].
+/// - `activation`: [`Activation::Identity`]. [`Activation::Relu`] costs no pass over memory of its own.
 ///
 /// # Numerics
 /// The variance is that of the distances from the mean, so that a mean of 1e4 and a standard deviation of 1e-2
-/// come out right. On the CPU training is one fused operation, which computes in f64; elsewhere, and in
-/// evaluation, candle's operations compute in x's dtype, f16 and bf16 in f32. y has the dtype of x.
+/// come out right. On the CPU training and evaluation are one operation each, with the residual and a rectifier
+/// in it, whose result does not depend on the number of threads: sums in f32 over runs of some thousand values,
+/// in f64 over runs; a variance that overflows f32 is taken in f64. Elsewhere candle's operations compute. f16
+/// and bf16 are computed in f32; y has the dtype of x. In f32 the gradient of x lacks the part that goes through
+/// the variance where the standard deviation is above 1e18.
 /// The gradient goes through mean and variance; that of a bias before this layer is 0.
 ///
 /// # Deviations
@@ -139,7 +139,8 @@ pub fn batch_norm(
 /// # Errors
 /// [`batch_norm`] and [`BatchNorm::new`] refuse 0 features, an `eps` or `momentum` out of range, and
 /// tensors that do not fit. `forward_t` refuses an x that is not floating-point, has another number of
-/// axes or channels, and a batch of one value a channel where it must be normalised by itself.
+/// axes or channels, and a batch of one value a channel where it must be normalised by itself;
+/// `forward_residual_t` also a residual of another shape or dtype than x.
 ///
 /// # References
 /// - Ioffe and Szegedy 2015, Batch normalization: accelerating deep network training by reducing internal
@@ -220,85 +221,130 @@ impl BatchNorm {
         self.running.as_ref()
     }
 
-    /// Normalises a batch by its own statistics and returns them.
-    fn by_batch(&self, x: &Tensor) -> Result<(Tensor, Moments)> {
+    /// [`forward_t`](ModuleT::forward_t) with a residual of the shape of `x`: y = f(norm(x) + residual).
+    pub fn forward_residual_t(
+        &self,
+        x: &Tensor,
+        residual: &Tensor,
+        train: bool,
+    ) -> candle_core::Result<Tensor> {
+        self.forward(x, Some(residual), train)
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        train: bool,
+    ) -> candle_core::Result<Tensor> {
+        check_input(x, residual, self.num_features)?;
+        let dtype = x.dtype();
+        if matches!(dtype, DType::F16 | DType::BF16) {
+            let residual = residual.map(|residual| residual.to_dtype(DType::F32)).transpose()?;
+            let x = x.to_dtype(DType::F32)?;
+            return self.forward(&x, residual.as_ref(), train)?.to_dtype(dtype);
+        }
         let count = x.elem_count() / self.num_features;
-        if count < 2 {
+        let running = self.running.as_ref().filter(|_| !train);
+        if running.is_none() && count < 2 {
             let expected = "of at least 2 values a channel to have a variance (a larger batch, or \
                             `train` false with running statistics)";
             let received = format!("shape {:?}, {count} a channel", x.dims());
-            return Err(Error::argument("BatchNorm::forward_t", "x", expected, received));
+            return Err(Error::argument(FORWARD, "x", expected, received).into());
         }
-        let (weight, bias) = match &self.affine {
-            Some((weight, bias)) => (weight.to_dtype(x.dtype())?, bias.to_dtype(x.dtype())?),
-            None => {
-                let ones = Tensor::ones(self.num_features, x.dtype(), x.device())?;
-                (ones.clone(), ones.zeros_like()?)
-            }
-        };
-        let divisor = self.config.batch_variance.divisor(count);
-        match x.device() {
-            Device::Cpu => fused(x, &weight, &bias, divisor, self.config.eps),
-            _ => composed(x, &weight, &bias, divisor, self.config.eps),
+        let update = train.then_some(count);
+        match op::has_kernels(x) {
+            true => self.fused(x, residual, running, count, update),
+            false => self.composed(x, residual, running, count, update),
         }
     }
 
+    /// One operation, but for an activation that is no rectifier. Without `running` statistics the batch's
+    /// normalise, and with an `update` the running ones move by them.
+    fn fused(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        running: Option<&RunningStatistics>,
+        count: usize,
+        update: Option<usize>,
+    ) -> candle_core::Result<Tensor> {
+        let BatchNormConfig { eps, activation, batch_variance, .. } = self.config;
+        let rectify = activation == Activation::Relu;
+        let arguments = Arguments { x, residual, affine: self.affine.as_ref(), rectify };
+        let y = match running {
+            Some(running) => {
+                let variance = numbers(&running.variance)?;
+                arguments.evaluate(Statistics::given(numbers(&running.mean)?, &variance, eps))?
+            }
+            None => {
+                let (y, found) = arguments.train(batch_variance.divisor(count), eps)?;
+                let Statistics { mean, squares, .. } = found.get()?;
+                self.track(update, mean, squares)?;
+                y
+            }
+        };
+        if rectify { Ok(y) } else { activation.forward(&y) }
+    }
+
+    /// The twin of [`fused`](Self::fused) in candle's operations.
+    fn composed(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        running: Option<&RunningStatistics>,
+        count: usize,
+        update: Option<usize>,
+    ) -> candle_core::Result<Tensor> {
+        let y = match running {
+            Some(running) => self.by_running(x, running)?,
+            None => {
+                let divisor = self.config.batch_variance.divisor(count);
+                let (y, moments) = by_batch(x, self.affine.as_ref(), divisor, self.config.eps)?;
+                self.track(update, &numbers(&moments.mean)?, &numbers(&moments.squares)?)?;
+                y
+            }
+        };
+        let y = match residual {
+            Some(residual) => (y + residual)?,
+            None => y,
+        };
+        self.config.activation.forward(&y)
+    }
+
     /// Normalises by the running statistics.
-    fn by_running(&self, x: &Tensor, running: &RunningStatistics) -> Result<Tensor> {
+    fn by_running(&self, x: &Tensor, running: &RunningStatistics) -> candle_core::Result<Tensor> {
         let channels = |tensor: &Tensor| along_channels(&tensor.to_dtype(x.dtype())?, x.rank());
         let mean = running.mean.as_detached_tensor();
         let variance = running.variance.as_detached_tensor().to_dtype(x.dtype())?;
         let std = channels(&(variance + self.config.eps)?.sqrt()?)?;
         let centred = x.broadcast_sub(&channels(&mean)?)?;
-        Ok(match &self.affine {
-            None => centred.broadcast_div(&std)?,
-            Some((weight, bias)) => centred
-                .broadcast_mul(&(channels(weight)? / std)?)?
-                .broadcast_add(&channels(bias)?)?,
-        })
+        match &self.affine {
+            None => centred.broadcast_div(&std),
+            Some((weight, bias)) => {
+                centred.broadcast_mul(&(channels(weight)? / std)?)?.broadcast_add(&channels(bias)?)
+            }
+        }
     }
 
-    /// Moves the running statistics by those of a batch.
-    fn track(&self, moments: &Moments) -> Result<()> {
-        let Some(running) = &self.running else {
+    /// Moves the running statistics by those of a batch of `update` values a channel.
+    fn track(&self, update: Option<usize>, mean: &[f64], squares: &[f64]) -> Result<()> {
+        let (Some(running), Some(count)) = (&self.running, update) else {
             return Ok(());
         };
-        let batches = running.num_batches_tracked.to_scalar::<i64>()? + 1;
-        running.num_batches_tracked.set(&Tensor::new(batches, running.mean.device())?)?;
-        let momentum = match self.config.momentum {
-            Momentum::Exponential(momentum) => momentum,
-            Momentum::Cumulative => 1.0 / batches as f64,
-        };
-        let variance = (&moments.squares / self.config.running_variance.divisor(moments.count))?;
-        for (running, batch) in [(&running.mean, &moments.mean), (&running.variance, &variance)] {
-            let batch = (batch * momentum)?.to_dtype(running.dtype())?;
-            running.set(&((running.as_detached_tensor() * (1.0 - momentum))? + batch)?)?;
-        }
-        Ok(())
+        let divisor = self.config.running_variance.divisor(count);
+        let variance: Vec<f64> = squares.iter().map(|squares| squares / divisor).collect();
+        running.track(self.config.momentum, mean, &variance)
     }
 }
 
 impl ModuleT for BatchNorm {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
-        check_input(x, self.num_features)?;
-        let dtype = x.dtype();
-        let x = match dtype {
-            DType::F16 | DType::BF16 => x.to_dtype(DType::F32)?,
-            _ => x.clone(),
-        };
-        let y = match &self.running {
-            Some(running) if !train => self.by_running(&x, running)?,
-            _ => {
-                let (y, moments) = self.by_batch(&x)?;
-                if train {
-                    self.track(&moments)?;
-                }
-                y
-            }
-        };
-        y.to_dtype(dtype)
+        self.forward(x, None, train)
     }
 }
+
+const FORWARD: &str = "BatchNorm::forward_t";
 
 /// The statistics of a batch, detached.
 struct Moments {
@@ -306,22 +352,18 @@ struct Moments {
     mean: Tensor,
     /// The sums of the squared distances from the mean, (C).
     squares: Tensor,
-    /// The number of values in each channel.
-    count: usize,
 }
 
-/// The twin of [`fused`] in candle's operations.
-fn composed(
+/// Normalises by the batch's own statistics in candle's operations, and returns them.
+fn by_batch(
     x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
+    affine: Option<&(Tensor, Tensor)>,
     divisor: f64,
     eps: f64,
-) -> Result<(Tensor, Moments)> {
-    let channels = weight.elem_count();
+) -> candle_core::Result<(Tensor, Moments)> {
     let columns = x.transpose(0, 1)?.contiguous()?;
     let shape = columns.shape().clone();
-    let columns = columns.reshape((channels, ()))?;
+    let columns = columns.reshape((x.dims()[1], ()))?;
     // Any shift leaves the result as it is and needs no gradient; one near the mean makes the distances
     // small, so that their own mean has no rounding of the mean's size.
     let shift = columns.detach().mean_keepdim(1)?;
@@ -330,12 +372,17 @@ fn composed(
     let centred = columns.broadcast_sub(&mean)?;
     let squares = centred.sqr()?.sum_keepdim(1)?;
     let std = ((&squares / divisor)? + eps)?.sqrt()?;
-    let scale = (weight.unsqueeze(1)? / std)?;
-    let y = centred.broadcast_mul(&scale)?.broadcast_add(&bias.unsqueeze(1)?)?;
+    let y = match affine {
+        None => centred.broadcast_div(&std)?,
+        Some((weight, bias)) => {
+            let of_channel = |tensor: &Tensor| tensor.to_dtype(x.dtype())?.unsqueeze(1);
+            let scale = (of_channel(weight)? / std)?;
+            centred.broadcast_mul(&scale)?.broadcast_add(&of_channel(bias)?)?
+        }
+    };
     let moments = Moments {
         mean: (mean + shift)?.squeeze(1)?.detach(),
         squares: squares.squeeze(1)?.detach(),
-        count: x.elem_count() / channels,
     };
     Ok((y.reshape(shape)?.transpose(0, 1)?.contiguous()?, moments))
 }
@@ -379,18 +426,24 @@ fn check_tensor(argument: &str, tensor: &Tensor, num_features: usize) -> Result<
     Err(invalid(argument, &format!("f64, f32, bf16 or f16 of shape [{num_features}]"), received))
 }
 
-fn check_input(x: &Tensor, num_features: usize) -> Result<()> {
-    let wrong = |expected: String, received: String| {
-        Err(Error::argument("BatchNorm::forward_t", "x", expected, received))
+fn check_input(x: &Tensor, residual: Option<&Tensor>, num_features: usize) -> Result<()> {
+    let wrong = |argument: &str, expected: String, received: String| {
+        Err(Error::argument(FORWARD, argument, expected, received))
     };
     if !(2..=5).contains(&x.rank()) || x.dims()[1] != num_features {
         let expected = format!("(N, {num_features}) with up to 3 more axes");
-        return wrong(expected, format!("{:?}", x.dims()));
+        return wrong("x", expected, format!("{:?}", x.dims()));
     }
     if !is_computable(x.dtype()) {
-        return wrong("f64, f32, bf16 or f16".to_owned(), format!("{:?}", x.dtype()));
+        return wrong("x", "f64, f32, bf16 or f16".to_owned(), format!("{:?}", x.dtype()));
     }
-    Ok(())
+    let described = |tensor: &Tensor| format!("{:?} of shape {:?}", tensor.dtype(), tensor.dims());
+    match residual {
+        Some(residual) if described(residual) != described(x) => {
+            wrong("residual", format!("as x, {}", described(x)), described(residual))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn is_computable(dtype: DType) -> bool {
@@ -403,7 +456,7 @@ fn invalid(argument: &str, expected: &str, received: impl std::fmt::Display) -> 
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Shape;
+    use candle_core::{Device, Shape};
     use taper_core::testing::assert_close;
     use taper_core::{Parameters, stream};
 
@@ -459,38 +512,75 @@ mod tests {
         Ok(())
     }
 
+    /// y, the running statistics after it, and the gradients of x, the residual, weight and bias, by the fused
+    /// operation and by its twin.
+    fn both(
+        config: BatchNormConfig,
+        [x, residual, weight, bias, upstream]: [&Tensor; 5],
+        add: bool,
+        train: bool,
+    ) -> Result<[Vec<Tensor>; 2]> {
+        let run = |composed: bool| -> Result<Vec<Tensor>> {
+            let [x, residual, weight, bias] =
+                [x, residual, weight, bias].map(|tensor| Var::from_tensor(tensor).unwrap());
+            let affine = (weight.as_tensor().clone(), bias.as_tensor().clone());
+            let statistics = |value: f64| {
+                let zeros = Tensor::zeros(weight.dims(), x.dtype(), x.device())?;
+                Var::from_tensor(&(zeros + value)?)
+            };
+            let running = RunningStatistics {
+                mean: statistics(0.5)?,
+                variance: statistics(2.0)?,
+                num_batches_tracked: Var::new(0i64, x.device())?,
+            };
+            let affine = config.affine.then_some(affine);
+            let norm = BatchNorm::new(weight.elem_count(), affine, Some(running.clone()), config)?;
+            let addend = add.then_some(residual.as_tensor());
+            let count = x.elem_count() / weight.elem_count();
+            let given = norm.running.as_ref().filter(|_| !train);
+            let update = train.then_some(count);
+            let y = match composed {
+                true => norm.composed(&x, addend, given, count, update)?,
+                false => norm.fused(&x, addend, given, count, update)?,
+            };
+            let mut gradients = (&y * upstream)?.sum_all()?.backward()?;
+            let mut results = vec![y];
+            for running in [&running.mean, &running.variance] {
+                results.push(running.as_tensor().copy()?);
+            }
+            for variable in [&x, &residual, &weight, &bias] {
+                results.extend(gradients.remove(variable));
+            }
+            Ok(results)
+        };
+        Ok([run(false)?, run(true)?])
+    }
+
     #[test]
     fn the_fused_operation_is_its_composed_twin() -> Result<()> {
         let mut noise = stream(3, "test");
         for (dtype, tolerance) in [(DType::F64, 1e-11), (DType::F32, 1e-5)] {
-            for shape in [vec![6, 3], vec![4, 3, 5], vec![2, 3, 2, 4], vec![1, 3, 2, 2, 2]] {
-                let mut variable = |shape| {
-                    Var::from_tensor(&noise.normal(1.0, 2.0, shape, dtype, &Device::Cpu)?)
-                };
-                let x = variable(Shape::from(shape.clone()))?;
-                let (weight, bias) = (variable(Shape::from(3))?, variable(Shape::from(3))?);
-                let upstream = variable(Shape::from(shape))?;
-                let run = |twin: Twin| -> Result<Vec<Tensor>> {
-                    let (y, moments) = twin(&x, &weight, &bias, 3.5, 1e-5)?;
-                    let loss = (&y * upstream.as_detached_tensor())?.sum_all()?;
-                    let mut gradients = loss.backward()?;
-                    let mut results = vec![y, moments.mean, moments.squares];
-                    for variable in [&x, &weight, &bias] {
-                        results.extend(gradients.remove(variable));
+            for shape in [vec![6, 3], vec![4, 3, 5], vec![2, 3, 4, 5], vec![1, 3, 2, 2, 2]] {
+                let mut normal = |shape| noise.normal(1.0, 2.0, shape, dtype, &Device::Cpu);
+                let [x, residual, upstream] =
+                    [(); 3].map(|()| normal(Shape::from(shape.clone())).unwrap());
+                let (weight, bias) = (normal(Shape::from(3))?, normal(Shape::from(3))?);
+                let tensors = [&x, &residual, &weight, &bias, &upstream];
+                for case in 0..16 {
+                    let [train, affine, add, relu] = [1, 2, 4, 8].map(|bit| case & bit != 0);
+                    let activation = if relu { Activation::Relu } else { Activation::Tanh };
+                    let config = BatchNormConfig { affine, activation, ..Default::default() };
+                    let [fused, composed] = both(config, tensors, add, train)?;
+                    let results = 4 + usize::from(add) + 2 * usize::from(affine);
+                    assert_eq!((fused.len(), composed.len()), (results, results));
+                    for (fused, composed) in fused.iter().zip(composed) {
+                        assert_close(fused, &composed, tolerance);
                     }
-                    Ok(results)
-                };
-                let (fused, composed) = (run(fused)?, run(composed)?);
-                assert_eq!((fused.len(), composed.len()), (6, 6));
-                for (fused, composed) in fused.iter().zip(composed) {
-                    assert_close(&fused.to_dtype(dtype)?, &composed, tolerance);
                 }
             }
         }
         Ok(())
     }
-
-    type Twin = fn(&Tensor, &Tensor, &Tensor, f64, f64) -> Result<(Tensor, Moments)>;
 
     #[test]
     fn both_keep_the_variance_of_a_far_mean() -> Result<()> {
@@ -499,12 +589,19 @@ mod tests {
         let wide = x.to_dtype(DType::F64)?;
         let mean = wide.mean_keepdim(0)?;
         let squares = wide.broadcast_sub(&mean)?.sqr()?.sum(0)?;
-        let ones = Tensor::ones(4, DType::F32, &Device::Cpu)?;
-        for twin in [fused as Twin, composed as Twin] {
-            let (y, moments) = twin(&x, &ones, &ones.zeros_like()?, 256.0, 1e-12)?;
-            assert_close(&moments.squares.to_dtype(DType::F64)?, &squares, 1e-5);
-            assert_close(&moments.mean.to_dtype(DType::F64)?, &mean.squeeze(0)?, 1e-7);
-            let spread = y.to_dtype(DType::F64)?.sqr()?.mean(0)?;
+        let (zeros, ones) = (x.get(0)?.zeros_like()?, x.get(0)?.ones_like()?);
+        let config = BatchNormConfig {
+            eps: 1e-12,
+            momentum: Momentum::Exponential(1.0),
+            running_variance: Variance::Biased,
+            ..Default::default()
+        };
+        for results in both(config, [&x, &x, &ones, &zeros, &x], false, true)? {
+            let [y, running_mean, variance] =
+                [0, 1, 2].map(|at| results[at].to_dtype(DType::F64).unwrap());
+            assert_close(&variance, &(&squares / 256.0)?, 1e-5);
+            assert_close(&running_mean, &mean.squeeze(0)?, 1e-7);
+            let spread = y.sqr()?.mean(0)?;
             assert_close(&spread, &spread.ones_like()?, 1e-5);
         }
         Ok(())

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Module, Shape, Tensor, Var};
 use candle_nn::{ModuleT, VarBuilder};
 use proptest::prelude::*;
 use taper_core::testing::{Case, assert_close, goldens, gradcheck, gradients_reach};
-use taper_core::{LinearConfig, Parameters, Result, linear, stream};
+use taper_core::{Activation, LinearConfig, Parameters, Result, linear, stream};
 use taper_norm::{BatchNorm, BatchNormConfig, Momentum, RunningStatistics, Variance, batch_norm};
 
 const CPU: Device = Device::Cpu;
@@ -26,6 +26,7 @@ const BARE: BatchNormConfig = BatchNormConfig {
     track_running_stats: false,
     batch_variance: Variance::Biased,
     running_variance: Variance::Unbiased,
+    activation: Activation::Identity,
 };
 
 #[test]

@@ -1,0 +1,360 @@
+//! Normalization of each row of a matrix by its own statistics, with a weight and a bias for each column.
+
+use std::ops::Range;
+
+use super::moments::Moments;
+use super::{Gradients, Input};
+use crate::isa::{Isa, dispatch};
+use crate::lanes::{LANES, sum_by};
+use crate::matmul::Update;
+use crate::threads::{self, Chunks};
+use crate::{Element, work};
+
+/// Elements of a row that are summed in T before the sum goes into f64.
+const RUN: usize = 4096;
+/// Rows whose products are summed in T before the sum goes into f64.
+const GROUP: usize = 256;
+/// The most parts into which the rows are cut for the gradients of the columns: each has sums of its own.
+const PARTS: usize = 16;
+/// Rows that share a pass over the columns.
+const TILE: usize = 8;
+/// Elements of a tile: with its companions it stays in the first-level cache.
+const TILE_SIZE: usize = 4096;
+
+/// What a row subtracts and multiplies by: x̂ = (x − center) · inverse_std + offset, where the offset has the
+/// digits of the mean that the center lacks.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Row<T> {
+    pub(super) center: T,
+    pub(super) inverse_std: T,
+    pub(super) offset: T,
+}
+
+impl<T: Element> Row<T> {
+    #[inline(always)]
+    fn normal<I: Isa>(self, x: T) -> T {
+        (x - self.center).fma::<I>(self.inverse_std, self.offset)
+    }
+}
+
+/// The sizes of a normalization by rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    /// Whether the mean is subtracted.
+    pub(super) centred: bool,
+}
+
+impl Rows {
+    /// y = w x̂ + b; returns what each row was normalised by.
+    pub(super) fn forward<T: Element>(
+        self,
+        input: Input<'_, T>,
+        eps: f64,
+        y: &mut [T],
+    ) -> Vec<Row<T>> {
+        let Self { rows, columns, .. } = self;
+        assert!(input.x.len() == rows * columns && y.len() == rows * columns, "the size of x");
+        assert!(input.residual.is_none(), "a normalization by rows has no residual");
+        for it in [input.weight, input.bias].into_iter().flatten() {
+            assert_eq!(it.len(), columns, "one value a column");
+        }
+        let mut found = vec![Row::default(); rows];
+        if y.is_empty() {
+            return found;
+        }
+        let size = work::rows(rows, 2 * columns);
+        let parts = (Chunks::new(&mut found, size), Chunks::new(y, size * columns));
+        threads::each(rows.div_ceil(size), parts, |task, (found, y)| {
+            let x = &input.x[task * size * columns..][..y.len()];
+            dispatch!(I => self.normalize_rows::<I, T>(x, input, eps, found, y));
+        });
+        found
+    }
+
+    #[inline(always)]
+    fn normalize_rows<I: Isa, T: Element>(
+        self,
+        x: &[T],
+        input: Input<'_, T>,
+        eps: f64,
+        found: &mut [Row<T>],
+        y: &mut [T],
+    ) {
+        let rows = x.chunks_exact(self.columns).zip(y.chunks_exact_mut(self.columns));
+        for ((x, y), found) in rows.zip(found) {
+            *found = self.measure::<I, T>(x, eps);
+            let row = *found;
+            match (input.weight, input.bias) {
+                (Some(w), Some(b)) => {
+                    for (((y, x), w), b) in y.iter_mut().zip(x).zip(w).zip(b) {
+                        *y = row.normal::<I>(*x).fma::<I>(*w, *b);
+                    }
+                }
+                (Some(w), None) => {
+                    for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+                        *y = row.normal::<I>(*x) * *w;
+                    }
+                }
+                (None, bias) => {
+                    for (y, x) in y.iter_mut().zip(x) {
+                        *y = row.normal::<I>(*x);
+                    }
+                    if let Some(bias) = bias {
+                        y.iter_mut().zip(bias).for_each(|(y, b)| *y += *b);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The statistics of a row.
+    #[inline(always)]
+    fn measure<I: Isa, T: Element>(self, x: &[T], eps: f64) -> Row<T> {
+        let mut moments = Moments::default();
+        for run in x.chunks(RUN) {
+            moments.merge(match self.centred {
+                true => Moments::of::<I, T>([run].into_iter(), run.len()),
+                false => Moments::about_zero::<I, T>(run),
+            });
+        }
+        let inverse_std = (moments.squares / moments.count + eps).sqrt().recip();
+        let center = T::of(moments.mean);
+        let offset = T::of((center.to_f64() - moments.mean) * inverse_std);
+        Row { center, inverse_std: T::of(inverse_std), offset }
+    }
+
+    /// The gradients from `upstream`, that of the result, and what each row was normalised by.
+    pub(super) fn backward<T: Element>(
+        self,
+        x: &[T],
+        weight: Option<&[T]>,
+        upstream: &[T],
+        found: &[Row<T>],
+        gradients: Gradients<'_, T>,
+    ) {
+        let Self { rows, columns, .. } = self;
+        assert!(x.len() == rows * columns && upstream.len() == x.len(), "the size of x");
+        assert_eq!(found.len(), rows, "the statistics of each row");
+        let Gradients { x: of_x, weight: of_weight, bias: of_bias, .. } = gradients;
+        let part = self.part();
+        let parts = if x.is_empty() { 0 } else { rows.div_ceil(part) };
+        let (of_x, update) = match of_x {
+            Some((of_x, update)) => (Some(Chunks::new(of_x, part * columns)), update),
+            None => (None, Update::Replace),
+        };
+        let of_columns = of_weight.is_some() || of_bias.is_some();
+        let mut sums = vec![0.0; if of_columns { parts * 2 * columns } else { 0 }];
+        let of_parts = of_columns.then(|| Chunks::new(&mut sums, 2 * columns));
+        threads::each(parts, (of_x, of_parts), |task, (of_x, sums)| {
+            let rows = task * part..((task + 1) * part).min(rows);
+            let range = rows.start * columns..rows.end * columns;
+            let call = Pull {
+                columns,
+                centred: self.centred,
+                x: &x[range.clone()],
+                weight,
+                upstream: &upstream[range],
+                found: &found[rows],
+                update,
+            };
+            dispatch!(I => call.run::<I>(of_x, sums));
+        });
+        for (at, gradient) in [of_weight, of_bias].into_iter().enumerate() {
+            let Some((gradient, update)) = gradient else {
+                continue;
+            };
+            for (column, to) in gradient.iter_mut().enumerate() {
+                let of_parts = sums.chunks(2 * columns).map(|part| part[at * columns + column]);
+                let sum = T::of(of_parts.sum());
+                *to = if update == Update::Add { *to + sum } else { sum };
+            }
+        }
+    }
+
+    /// How many rows one part has: by the sizes alone.
+    fn part(self) -> usize {
+        let least = work::rows(self.rows, 4 * self.columns);
+        self.rows.div_ceil(PARTS).max(least).next_multiple_of(TILE)
+    }
+}
+
+/// A part of the rows in the backward pass.
+struct Pull<'a, T> {
+    columns: usize,
+    centred: bool,
+    x: &'a [T],
+    weight: Option<&'a [T]>,
+    upstream: &'a [T],
+    found: &'a [Row<T>],
+    update: Update,
+}
+
+/// dx = g w · factor + x̂ · slope + shift.
+#[derive(Clone, Copy, Default)]
+struct Constants<T> {
+    row: Row<T>,
+    slope: T,
+    shift: T,
+}
+
+impl<T: Element> Pull<'_, T> {
+    /// `sums` are those of the columns, of g x̂ and then of g.
+    #[inline(always)]
+    fn run<I: Isa>(&self, mut of_x: Option<&mut [T]>, mut sums: Option<&mut [f64]>) {
+        let columns = self.columns;
+        let tile = (TILE_SIZE / columns).clamp(1, TILE);
+        let length = if sums.is_some() { columns } else { 0 };
+        let mut narrow = vec![T::ZERO; 2 * length];
+        let (narrow_products, narrow_sums) = narrow.split_at_mut(length);
+        let rows = self.found.len();
+        for group in (0..rows).step_by(GROUP) {
+            let end = (group + GROUP).min(rows);
+            for start in (group..end).step_by(tile) {
+                let rows = start..(start + tile).min(end);
+                let mut constants = [Constants::default(); TILE];
+                for (at, row) in rows.clone().enumerate() {
+                    constants[at] = self.constants::<I>(row, of_x.is_some());
+                }
+                let constants = &constants[..rows.len()];
+                let of_x =
+                    of_x.as_deref_mut().map(|it| &mut it[start * columns..rows.end * columns]);
+                self.pull_tile::<I>(rows, constants, of_x, narrow_products, narrow_sums);
+            }
+            if let Some(sums) = &mut sums {
+                let narrow = narrow_products.iter_mut().chain(&mut *narrow_sums);
+                for (wide, narrow) in sums.iter_mut().zip(narrow) {
+                    *wide += narrow.to_f64();
+                    *narrow = T::ZERO;
+                }
+            }
+        }
+    }
+
+    fn row(&self, row: usize) -> Range<usize> {
+        row * self.columns..(row + 1) * self.columns
+    }
+
+    /// What the gradient of a row is made of: the means of g w and of g w x̂.
+    #[inline(always)]
+    fn constants<I: Isa>(&self, row: usize, wanted: bool) -> Constants<T> {
+        let found = self.found[row];
+        if !wanted {
+            return Constants { row: found, ..Default::default() };
+        }
+        let (x, g) = (&self.x[self.row(row)], &self.upstream[self.row(row)]);
+        let (mut sum, mut product) = (0.0, 0.0);
+        for start in (0..self.columns).step_by(RUN) {
+            let end = (start + RUN).min(self.columns);
+            let (x, g) = (&x[start..end], &g[start..end]);
+            let [a, b] = match self.weight {
+                Some(weight) => two_sums::<I, T>(x, g, &weight[start..end], found),
+                None => {
+                    let inner = |at: usize| g[at] * (x[at] - found.center);
+                    [sum_by(g.len(), |at| g[at]), sum_by(g.len(), inner)]
+                }
+            };
+            sum += a.to_f64();
+            product += b.to_f64();
+        }
+        let count = self.columns as f64;
+        let inverse_std = found.inverse_std.to_f64();
+        let product = product * inverse_std + sum * found.offset.to_f64();
+        let sum = if self.centred { sum } else { 0.0 };
+        let [slope, shift] = [product, sum].map(|sum| T::of(-inverse_std * sum / count));
+        Constants { row: found, slope, shift }
+    }
+
+    /// The gradients of a few rows while they are in the cache.
+    #[inline(always)]
+    fn pull_tile<I: Isa>(
+        &self,
+        rows: Range<usize>,
+        constants: &[Constants<T>],
+        mut of_x: Option<&mut [T]>,
+        products: &mut [T],
+        sums: &mut [T],
+    ) {
+        let columns = self.columns;
+        let range = rows.start * columns..rows.end * columns;
+        let (x, g) = (&self.x[range.clone()], &self.upstream[range]);
+        let mut start = 0;
+        while start < columns {
+            let width = LANES.min(columns - start);
+            let mut weight = [T::ONE; LANES];
+            if let Some(it) = self.weight {
+                weight[..width].copy_from_slice(&it[start..start + width]);
+            }
+            let block = Block { columns, start, update: self.update };
+            let found = match width {
+                LANES => block.pull::<I, T>(LANES, x, g, &weight, constants, of_x.as_deref_mut()),
+                _ => block.pull::<I, T>(width, x, g, &weight, constants, of_x.as_deref_mut()),
+            };
+            if !products.is_empty() {
+                for at in 0..width {
+                    products[start + at] += found[0][at];
+                    sums[start + at] += found[1][at];
+                }
+            }
+            start += width;
+        }
+    }
+}
+
+/// Σ g w and Σ g w (x − center).
+#[inline(always)]
+fn two_sums<I: Isa, T: Element>(x: &[T], g: &[T], weight: &[T], row: Row<T>) -> [T; 2] {
+    let mut lanes = [[T::ZERO; LANES]; 2];
+    super::moments::add_terms(x, g, weight, &mut lanes, |x, g, w| {
+        let g = g * w;
+        [g, g * (x - row.center)]
+    });
+    lanes.map(crate::lanes::total)
+}
+
+/// Some columns of a tile.
+struct Block {
+    columns: usize,
+    start: usize,
+    update: Update,
+}
+
+impl Block {
+    /// Writes dx; returns Σ g x̂ and Σ g of each column.
+    #[inline(always)]
+    fn pull<I: Isa, T: Element>(
+        &self,
+        width: usize,
+        x: &[T],
+        g: &[T],
+        weight: &[T; LANES],
+        constants: &[Constants<T>],
+        mut of_x: Option<&mut [T]>,
+    ) -> [[T; LANES]; 2] {
+        let (mut products, mut sums) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+        for (row, constants) in constants.iter().enumerate() {
+            let range = row * self.columns + self.start..row * self.columns + self.start + width;
+            let (x, g) = (&x[range.clone()], &g[range.clone()]);
+            let Constants { row: found, slope, shift } = *constants;
+            let mut values = [T::ZERO; LANES];
+            for at in 0..width {
+                let normal = found.normal::<I>(x[at]);
+                products[at] = g[at].fma::<I>(normal, products[at]);
+                sums[at] += g[at];
+                let straight = g[at] * weight[at];
+                values[at] = straight.fma::<I>(found.inverse_std, normal.fma::<I>(slope, shift));
+            }
+            if let Some(of_x) = &mut of_x {
+                let to = &mut of_x[range];
+                if self.update == Update::Add {
+                    for at in 0..width {
+                        values[at] += to[at];
+                    }
+                }
+                to.copy_from_slice(&values[..width]);
+            }
+        }
+        [products, sums]
+    }
+}
