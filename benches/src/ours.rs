@@ -33,20 +33,19 @@ pub fn build(wanted: &Wanted) -> Result<Work, Failure> {
         "gemm_2048" => layers::product(2048),
         "batch_norm_1d" => layers::batch_norm((256, 512), 512),
         "batch_norm_2d" => layers::batch_norm((64, 64, 16, 16), 64),
-        "layer_norm" => Err(missing("a layer norm")),
+        "layer_norm" => layers::layer_norm(),
         "cross_entropy" => layers::cross_entropy(),
-        "bce_with_logits" => Err(missing("binary cross-entropy")),
+        "bce_with_logits" => layers::binary_cross_entropy(),
         "mse" => layers::mse(),
-        "conv_1x1" | "conv_3x3" | "conv_3x3_stride_2" => Err(missing("a convolution")),
-        "conv_transposed" => Err(missing("a transposed convolution")),
+        "conv_1x1" => layers::convolution(1, 256, 0, 1),
+        "conv_3x3" => layers::convolution(3, 64, 1, 1),
+        "conv_3x3_stride_2" => layers::convolution(3, 64, 1, 2),
+        "conv_transposed" => layers::transposed_convolution(),
         "mlp" => Ok(steps::mlp(batch)?),
         "deep_ae" => Ok(steps::deep_autoencoder(batch)?),
-        "conv_ae" | "bottleneck" => Err(missing("a convolution")),
+        "conv_ae" => Ok(steps::convolutional_autoencoder(batch)?),
+        "bottleneck" => Ok(steps::bottleneck(batch)?),
         "adamw_3m" => Ok(steps::adamw()?),
         other => Err(format!("no work {other:?}").into()),
     }
-}
-
-fn missing(what: &str) -> Failure {
-    format!("Taper does not have {what} yet").into()
 }

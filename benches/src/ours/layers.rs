@@ -3,14 +3,16 @@
 use std::hint::black_box;
 
 use candle_core::{DType, Error, Shape};
-use candle_nn::ModuleT;
-use taper_core::{Parameters, stream};
+use candle_nn::{Module, ModuleT, VarBuilder};
+use taper_core::{
+    Conv2dConfig, ConvTranspose2dConfig, Parameters, conv_transpose2d, conv2d, stream,
+};
 use taper_kernels::{Matrix, Update, buffer, matmul};
-use taper_losses::{CrossEntropyOptions, MseOptions, Target};
-use taper_norm::BatchNormConfig;
+use taper_losses::{BceWithLogitsOptions, CrossEntropyOptions, MseOptions, Target};
+use taper_norm::{BatchNormConfig, LayerNormConfig};
 
 use super::CPU;
-use crate::inputs::{labels, layer, loss, noise, pixels};
+use crate::inputs::{IMAGES, labels, layer, loss, noise, pixels};
 use crate::peer::{Failure, Work};
 
 /// A square matrix product, into fresh memory as the others'.
@@ -27,8 +29,7 @@ pub(super) fn product(size: usize) -> Result<Work, Failure> {
 }
 
 pub(super) fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Work, Failure> {
-    let vb = Parameters::new(&stream(0, "init")).builder(DType::F32, &CPU);
-    let norm = taper_norm::batch_norm(channels, BatchNormConfig::default(), vb)?;
+    let norm = taper_norm::batch_norm(channels, BatchNormConfig::default(), builder())?;
     Ok(layer(shape, move |x| norm.forward_t(x, true))?)
 }
 
@@ -42,4 +43,45 @@ pub(super) fn cross_entropy() -> Result<Work, Failure> {
 pub(super) fn mse() -> Result<Work, Failure> {
     let (target, options) = (pixels("target", (256, 784))?, MseOptions::default());
     Ok(loss((256, 784), move |x| taper_losses::mse(x, &target, &options))?)
+}
+
+pub(super) fn binary_cross_entropy() -> Result<Work, Failure> {
+    let (target, options) = (pixels("target", (256, 784))?, BceWithLogitsOptions::default());
+    Ok(loss((256, 784), move |x| taper_losses::bce_with_logits(x, &target, &options))?)
+}
+
+pub(super) fn layer_norm() -> Result<Work, Failure> {
+    let norm = taper_norm::layer_norm(512, LayerNormConfig::default(), builder())?;
+    Ok(layer((4096, 512), move |x| norm.forward(x))?)
+}
+
+pub(super) fn convolution(
+    kernel: usize,
+    outputs: usize,
+    padding: usize,
+    stride: usize,
+) -> Result<Work, Failure> {
+    let config = Conv2dConfig {
+        padding: padding.into(),
+        stride: stride.into(),
+        bias: false,
+        ..Default::default()
+    };
+    let conv = conv2d(64, outputs, kernel, config, builder())?;
+    Ok(layer(IMAGES, move |x| conv.forward(x))?)
+}
+
+pub(super) fn transposed_convolution() -> Result<Work, Failure> {
+    let config = ConvTranspose2dConfig { bias: false, ..doubling() };
+    let conv = conv_transpose2d(64, 32, 4, config, builder())?;
+    Ok(layer((64, 64, 8, 8), move |x| conv.forward(x))?)
+}
+
+/// A transposed convolution by 4x4 that doubles the image.
+pub(super) fn doubling() -> ConvTranspose2dConfig {
+    ConvTranspose2dConfig { stride: 2.into(), padding: 1.into(), ..Default::default() }
+}
+
+fn builder() -> VarBuilder<'static> {
+    Parameters::new(&stream(0, "init")).builder(DType::F32, &CPU)
 }

@@ -3,10 +3,14 @@
 use candle_core::{DType, Module, Tensor, Var};
 use candle_nn::ModuleT;
 use taper_core::optim::{AdamW, Optimizer};
-use taper_core::{Activation, Gradients, LinearConfig, Parameters, Result, linear, stream};
+use taper_core::{
+    Activation, Conv2dConfig, ConvTranspose2dConfig, Gradients, LinearConfig, Parameters, Result,
+    conv_transpose2d, conv2d, linear, stream,
+};
 use taper_losses::{CrossEntropyOptions, MseOptions, Target, cross_entropy, mse};
 use taper_norm::{BatchNormConfig, batch_norm};
 
+use super::layers::doubling;
 use super::{ADAMW, CPU};
 use crate::inputs::{WIDTHS, labels, noise, pixels};
 use crate::peer::{Work, hold};
@@ -34,7 +38,8 @@ pub(super) fn mlp(batch: usize) -> Result<Work> {
     let mut hidden = Vec::new();
     for (at, inputs) in [(1, 784), (2, 512)] {
         let layer = linear(inputs, 512, LinearConfig::default(), vb.pp(format!("fc{at}")))?;
-        let norm = batch_norm(512, BatchNormConfig::default(), vb.pp(format!("bn{at}")))?;
+        let config = BatchNormConfig { activation: Activation::Relu, ..Default::default() };
+        let norm = batch_norm(512, config, vb.pp(format!("bn{at}")))?;
         hidden.push((layer, norm));
     }
     let output = linear(512, 10, LinearConfig::default(), vb.pp("fc3"))?;
@@ -43,7 +48,7 @@ pub(super) fn mlp(batch: usize) -> Result<Work> {
     training(&parameters, move || {
         let mut x = images.clone();
         for (layer, norm) in &hidden {
-            x = Activation::Relu.forward(&norm.forward_t(&layer.forward(&x)?, true)?)?;
+            x = norm.forward_t(&layer.forward(&x)?, true)?;
         }
         cross_entropy(&output.forward(&x)?, Target::Indices(&labels), &options)
     })
@@ -71,6 +76,64 @@ pub(super) fn deep_autoencoder(batch: usize) -> Result<Work> {
             x = layer.forward(&x)?;
         }
         mse(&x, &images, &options)
+    })
+}
+
+/// 1-16-32 channels down to 7x7 and back, with ReLU but for the pixels, and the squared error.
+pub(super) fn convolutional_autoencoder(batch: usize) -> Result<Work> {
+    let parameters = parameters();
+    let vb = parameters.builder(DType::F32, &CPU);
+    let activation = Activation::Relu;
+    let halving =
+        Conv2dConfig { stride: 2.into(), padding: 1.into(), activation, ..Default::default() };
+    let down =
+        [conv2d(1, 16, 3, halving, vb.pp("down1"))?, conv2d(16, 32, 3, halving, vb.pp("down2"))?];
+    let up = [(32, 16, activation), (16, 1, Activation::Sigmoid)];
+    let up = up.map(|(inputs, outputs, activation)| {
+        let config = ConvTranspose2dConfig { activation, ..doubling() };
+        conv_transpose2d(inputs, outputs, 4, config, vb.pp(format!("up{inputs}")))
+    });
+    let up: Vec<_> = up.into_iter().collect::<Result<_>>()?;
+    let images = pixels("images", (batch, 1, 28, 28))?;
+    let options = MseOptions::default();
+    training(&parameters, move || {
+        let mut x = images.clone();
+        for conv in &down {
+            x = conv.forward(&x)?;
+        }
+        for conv in &up {
+            x = conv.forward(&x)?;
+        }
+        mse(&x, &images, &options)
+    })
+}
+
+/// 256-64-64-256 channels by 1x1, 3x3 and 1x1, batch normalization and ReLU, plus the input, and the mean of
+/// the squares. The input has a gradient, as inside a network.
+pub(super) fn bottleneck(batch: usize) -> Result<Work> {
+    let parameters = parameters();
+    let vb = parameters.builder(DType::F32, &CPU);
+    let mut layers = Vec::new();
+    for (at, (inputs, outputs), kernel) in [(1, (256, 64), 1), (2, (64, 64), 3), (3, (64, 256), 1)]
+    {
+        let config =
+            Conv2dConfig { padding: (kernel / 2).into(), bias: false, ..Default::default() };
+        let conv = conv2d(inputs, outputs, kernel, config, vb.pp(format!("conv{at}")))?;
+        let config = BatchNormConfig { activation: Activation::Relu, ..Default::default() };
+        layers.push((conv, batch_norm(outputs, config, vb.pp(format!("bn{at}")))?));
+    }
+    let input = Var::from_tensor(&noise("input", (batch, 256, 16, 16))?)?;
+    let (zeros, options) = (input.zeros_like()?, MseOptions::default());
+    training(&parameters, move || {
+        let mut x = input.as_tensor().clone();
+        for (at, (conv, norm)) in layers.iter().enumerate() {
+            x = conv.forward(&x)?;
+            x = match at {
+                2 => norm.forward_residual_t(&x, &input, true)?,
+                _ => norm.forward_t(&x, true)?,
+            };
+        }
+        mse(&x, &zeros, &options)
     })
 }
 
