@@ -39,6 +39,22 @@ impl<T: Element> Row<T> {
     }
 }
 
+/// What normalises these values, around their mean or around 0.
+#[inline(always)]
+pub(super) fn measure<I: Isa, T: Element>(x: &[T], centred: bool, eps: f64) -> Row<T> {
+    let mut moments = Moments::default();
+    for run in x.chunks(RUN) {
+        moments.merge(match centred {
+            true => Moments::of::<I, T>([run].into_iter(), run.len()),
+            false => Moments::about_zero::<I, T>(run),
+        });
+    }
+    let inverse_std = (moments.squares / moments.count + eps).sqrt().recip();
+    let center = T::of(moments.mean);
+    let offset = T::of((center.to_f64() - moments.mean) * inverse_std);
+    Row { center, inverse_std: T::of(inverse_std), offset }
+}
+
 /// The sizes of a normalization by rows.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows {
@@ -86,7 +102,7 @@ impl Rows {
     ) {
         let rows = x.chunks_exact(self.columns).zip(y.chunks_exact_mut(self.columns));
         for ((x, y), found) in rows.zip(found) {
-            *found = self.measure::<I, T>(x, eps);
+            *found = measure::<I, T>(x, self.centred, eps);
             let row = *found;
             match (input.weight, input.bias) {
                 (Some(w), Some(b)) => {
@@ -109,22 +125,6 @@ impl Rows {
                 }
             }
         }
-    }
-
-    /// The statistics of a row.
-    #[inline(always)]
-    fn measure<I: Isa, T: Element>(self, x: &[T], eps: f64) -> Row<T> {
-        let mut moments = Moments::default();
-        for run in x.chunks(RUN) {
-            moments.merge(match self.centred {
-                true => Moments::of::<I, T>([run].into_iter(), run.len()),
-                false => Moments::about_zero::<I, T>(run),
-            });
-        }
-        let inverse_std = (moments.squares / moments.count + eps).sqrt().recip();
-        let center = T::of(moments.mean);
-        let offset = T::of((center.to_f64() - moments.mean) * inverse_std);
-        Row { center, inverse_std: T::of(inverse_std), offset }
     }
 
     /// The gradients from `upstream`, that of the result, and what each row was normalised by.
