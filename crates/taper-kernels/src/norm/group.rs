@@ -135,7 +135,10 @@ impl GroupNorm {
     }
 
     fn check<T>(self, all: &[Option<&[T]>]) {
-        assert!(self.groups > 0 && self.channels % self.groups == 0, "whole groups of channels");
+        assert!(
+            self.channels.is_multiple_of(self.groups) && self.groups > 0,
+            "whole groups of channels"
+        );
         for it in all.iter().flatten() {
             assert_eq!(it.len(), self.samples * self.channels * self.places, "the size of x");
         }
