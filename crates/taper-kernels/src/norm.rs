@@ -8,6 +8,7 @@
 //! so that a mean of 1e4 leaves the digits of a spread of 1e-2 in f32.
 
 mod batch;
+mod group;
 mod layer;
 mod moments;
 mod planes;
@@ -16,6 +17,7 @@ mod rows;
 mod strips;
 
 pub use batch::{BatchNorm, Statistics};
+pub use group::GroupNorm;
 pub use layer::LayerNorm;
 pub use rms::RmsNorm;
 pub use rows::Row;

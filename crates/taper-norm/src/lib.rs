@@ -5,7 +5,9 @@
 //! [`taper_core::Parameters::trainable`] leaves them out.
 
 mod batch_norm;
+mod layer_norm;
 
 pub use batch_norm::{
     BatchNorm, BatchNormConfig, Momentum, RunningStatistics, Variance, batch_norm,
 };
+pub use layer_norm::{LayerNorm, LayerNormConfig, layer_norm};

@@ -138,7 +138,7 @@ impl BatchNorm {
         let masked = masked.or(to_add.is_some().then_some(&mut scratch[..]));
         let of_channels = of_weight.is_some() || of_bias.is_some();
         let wanted = of_channels || statistics.divisor.is_some() && of_x.is_some();
-        let call = Backward {
+        let sums = Backward {
             sizes: self,
             x,
             weight,
@@ -148,9 +148,8 @@ impl BatchNorm {
             needs_sums: wanted || masked.is_some(),
             masked: masked.map(Disjoint::new),
             of_x: of_x.map(|(of_x, update)| (Disjoint::new(of_x), update)),
-        };
-        let sums = call.run();
-        drop(call);
+        }
+        .run();
         if let Some(residual) = to_add {
             residual.iter_mut().zip(&scratch).for_each(|(sum, addend)| *sum += *addend);
         }

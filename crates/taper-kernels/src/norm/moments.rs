@@ -32,7 +32,9 @@ impl Moments {
         count: usize,
     ) -> Self {
         let mut sums = [T::ZERO; LANES];
-        segments.clone().for_each(|x| add(x, &mut sums));
+        for x in segments.clone() {
+            add(x, &mut sums);
+        }
         let center = total(sums) / T::of(count as f64);
         let mut sums = [[T::ZERO; LANES]; 2];
         for x in segments.clone() {
@@ -41,7 +43,7 @@ impl Moments {
                 [distance, distance * distance]
             });
         }
-        let [sum, squares] = sums.map(|lanes| total(lanes).to_f64());
+        let (sum, squares) = (total(sums[0]).to_f64(), total(sums[1]).to_f64());
         if squares.is_finite() {
             return Self::about(count, center.to_f64(), sum, squares);
         }

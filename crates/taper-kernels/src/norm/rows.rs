@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::moments::Moments;
+use super::moments::{Moments, add_terms};
 use super::{Gradients, Input};
 use crate::isa::{Isa, dispatch};
-use crate::lanes::{LANES, sum_by};
+use crate::lanes::{LANES, sum_by, total};
 use crate::matmul::Update;
 use crate::threads::{self, Chunks};
 use crate::{Element, work};
@@ -16,6 +16,8 @@ const RUN: usize = 4096;
 const GROUP: usize = 256;
 /// The most parts into which the rows are cut for the gradients of the columns: each has sums of its own.
 const PARTS: usize = 16;
+/// The fewest rows that are worth sums of their own.
+const LEAST: usize = 32;
 /// Rows that share a pass over the columns.
 const TILE: usize = 8;
 /// Elements of a tile: with its companions it stays in the first-level cache.
@@ -35,6 +37,22 @@ impl<T: Element> Row<T> {
     fn normal<I: Isa>(self, x: T) -> T {
         (x - self.center).fma::<I>(self.inverse_std, self.offset)
     }
+}
+
+/// What normalises these values, around their mean or around 0.
+#[inline(always)]
+pub(super) fn measure<I: Isa, T: Element>(x: &[T], centred: bool, eps: f64) -> Row<T> {
+    let mut moments = Moments::default();
+    for run in x.chunks(RUN) {
+        moments.merge(match centred {
+            true => Moments::of::<I, T>([run].into_iter(), run.len()),
+            false => Moments::about_zero::<I, T>(run),
+        });
+    }
+    let inverse_std = (moments.squares / moments.count + eps).sqrt().recip();
+    let center = T::of(moments.mean);
+    let offset = T::of((center.to_f64() - moments.mean) * inverse_std);
+    Row { center, inverse_std: T::of(inverse_std), offset }
 }
 
 /// The sizes of a normalization by rows.
@@ -84,7 +102,7 @@ impl Rows {
     ) {
         let rows = x.chunks_exact(self.columns).zip(y.chunks_exact_mut(self.columns));
         for ((x, y), found) in rows.zip(found) {
-            *found = self.measure::<I, T>(x, eps);
+            *found = measure::<I, T>(x, self.centred, eps);
             let row = *found;
             match (input.weight, input.bias) {
                 (Some(w), Some(b)) => {
@@ -107,22 +125,6 @@ impl Rows {
                 }
             }
         }
-    }
-
-    /// The statistics of a row.
-    #[inline(always)]
-    fn measure<I: Isa, T: Element>(self, x: &[T], eps: f64) -> Row<T> {
-        let mut moments = Moments::default();
-        for run in x.chunks(RUN) {
-            moments.merge(match self.centred {
-                true => Moments::of::<I, T>([run].into_iter(), run.len()),
-                false => Moments::about_zero::<I, T>(run),
-            });
-        }
-        let inverse_std = (moments.squares / moments.count + eps).sqrt().recip();
-        let center = T::of(moments.mean);
-        let offset = T::of((center.to_f64() - moments.mean) * inverse_std);
-        Row { center, inverse_std: T::of(inverse_std), offset }
     }
 
     /// The gradients from `upstream`, that of the result, and what each row was normalised by.
@@ -161,13 +163,18 @@ impl Rows {
             };
             dispatch!(I => call.run::<I>(of_x, sums));
         });
+        let first = sums.len().min(2 * columns);
+        let (sums, others) = sums.split_at_mut(first);
+        for other in others.chunks_exact(first.max(1)) {
+            sums.iter_mut().zip(other).for_each(|(sum, other)| *sum += *other);
+        }
         for (at, gradient) in [of_weight, of_bias].into_iter().enumerate() {
             let Some((gradient, update)) = gradient else {
                 continue;
             };
             for (column, to) in gradient.iter_mut().enumerate() {
-                let of_parts = sums.chunks(2 * columns).map(|part| part[at * columns + column]);
-                let sum = T::of(of_parts.sum());
+                // Without rows there is no part.
+                let sum = T::of(sums.get(at * columns + column).copied().unwrap_or(0.0));
                 *to = if update == Update::Add { *to + sum } else { sum };
             }
         }
@@ -175,7 +182,7 @@ impl Rows {
 
     /// How many rows one part has: by the sizes alone.
     fn part(self) -> usize {
-        let least = work::rows(self.rows, 4 * self.columns);
+        let least = work::rows(self.rows, 4 * self.columns).max(LEAST.min(self.rows));
         self.rows.div_ceil(PARTS).max(least).next_multiple_of(TILE)
     }
 }
@@ -223,11 +230,9 @@ impl<T: Element> Pull<'_, T> {
                 self.pull_tile::<I>(rows, constants, of_x, narrow_products, narrow_sums);
             }
             if let Some(sums) = &mut sums {
-                let narrow = narrow_products.iter_mut().chain(&mut *narrow_sums);
-                for (wide, narrow) in sums.iter_mut().zip(narrow) {
-                    *wide += narrow.to_f64();
-                    *narrow = T::ZERO;
-                }
+                let (products, sums) = sums.split_at_mut(columns);
+                flush(products, narrow_products);
+                flush(sums, narrow_sums);
             }
         }
     }
@@ -286,16 +291,18 @@ impl<T: Element> Pull<'_, T> {
             if let Some(it) = self.weight {
                 weight[..width].copy_from_slice(&it[start..start + width]);
             }
-            let block = Block { columns, start, update: self.update };
-            let found = match width {
-                LANES => block.pull::<I, T>(LANES, x, g, &weight, constants, of_x.as_deref_mut()),
-                _ => block.pull::<I, T>(width, x, g, &weight, constants, of_x.as_deref_mut()),
+            let block = Block { columns, start, g, x, constants, weight: &weight };
+            let whole = width == LANES;
+            let found = match (&mut of_x, self.update) {
+                (Some(of_x), Update::Replace) if whole => block.pull::<I, true, false>(LANES, of_x),
+                (Some(of_x), Update::Replace) => block.pull::<I, true, false>(width, of_x),
+                (Some(of_x), Update::Add) => block.pull::<I, true, true>(width, of_x),
+                (None, _) => block.pull::<I, false, false>(width, &mut []),
             };
             if !products.is_empty() {
-                for at in 0..width {
-                    products[start + at] += found[0][at];
-                    sums[start + at] += found[1][at];
-                }
+                let [of_products, of_sums] = &found;
+                add_to(&mut products[start..start + width], of_products);
+                add_to(&mut sums[start..start + width], of_sums);
             }
             start += width;
         }
@@ -306,48 +313,73 @@ impl<T: Element> Pull<'_, T> {
 #[inline(always)]
 fn two_sums<I: Isa, T: Element>(x: &[T], g: &[T], weight: &[T], row: Row<T>) -> [T; 2] {
     let mut lanes = [[T::ZERO; LANES]; 2];
-    super::moments::add_terms(x, g, weight, &mut lanes, |x, g, w| {
+    add_terms(x, g, weight, &mut lanes, |x, g, w| {
         let g = g * w;
         [g, g * (x - row.center)]
     });
-    lanes.map(crate::lanes::total)
+    [total(lanes[0]), total(lanes[1])]
+}
+
+/// Moves what was summed so far into f64.
+#[inline(always)]
+fn flush<T: Element>(wide: &mut [f64], narrow: &mut [T]) {
+    for (wide, narrow) in wide.iter_mut().zip(&*narrow) {
+        *wide += narrow.to_f64();
+    }
+    narrow.fill(T::ZERO);
+}
+
+/// sums += addends.
+#[inline(always)]
+fn add_to<T: Element>(sums: &mut [T], addends: &[T; LANES]) {
+    match <&mut [T; LANES]>::try_from(&mut *sums) {
+        Ok(sums) => {
+            for at in 0..LANES {
+                sums[at] += addends[at];
+            }
+        }
+        Err(_) => {
+            for (sum, addend) in sums.iter_mut().zip(addends) {
+                *sum += *addend;
+            }
+        }
+    }
 }
 
 /// Some columns of a tile.
-struct Block {
+struct Block<'a, T> {
     columns: usize,
     start: usize,
-    update: Update,
+    x: &'a [T],
+    g: &'a [T],
+    constants: &'a [Constants<T>],
+    weight: &'a [T; LANES],
 }
 
-impl Block {
-    /// Writes dx; returns Σ g x̂ and Σ g of each column.
+impl<T: Element> Block<'_, T> {
+    /// Writes dx or adds to it; returns Σ g x̂ and Σ g of each column.
     #[inline(always)]
-    fn pull<I: Isa, T: Element>(
+    fn pull<I: Isa, const WRITE: bool, const ADD: bool>(
         &self,
         width: usize,
-        x: &[T],
-        g: &[T],
-        weight: &[T; LANES],
-        constants: &[Constants<T>],
-        mut of_x: Option<&mut [T]>,
+        of_x: &mut [T],
     ) -> [[T; LANES]; 2] {
         let (mut products, mut sums) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-        for (row, constants) in constants.iter().enumerate() {
-            let range = row * self.columns + self.start..row * self.columns + self.start + width;
-            let (x, g) = (&x[range.clone()], &g[range.clone()]);
+        for (row, constants) in self.constants.iter().enumerate() {
+            let start = row * self.columns + self.start;
+            let (x, g) = (&self.x[start..start + width], &self.g[start..start + width]);
             let Constants { row: found, slope, shift } = *constants;
             let mut values = [T::ZERO; LANES];
             for at in 0..width {
                 let normal = found.normal::<I>(x[at]);
                 products[at] = g[at].fma::<I>(normal, products[at]);
                 sums[at] += g[at];
-                let straight = g[at] * weight[at];
+                let straight = g[at] * self.weight[at];
                 values[at] = straight.fma::<I>(found.inverse_std, normal.fma::<I>(slope, shift));
             }
-            if let Some(of_x) = &mut of_x {
-                let to = &mut of_x[range];
-                if self.update == Update::Add {
+            if WRITE {
+                let to = &mut of_x[start..start + width];
+                if ADD {
                     for at in 0..width {
                         values[at] += to[at];
                     }

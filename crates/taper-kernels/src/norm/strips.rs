@@ -30,7 +30,7 @@ pub(super) struct Strip {
 impl Strip {
     /// The rows of the strip, with its width as the caller knows it: a constant makes the loops unroll.
     #[inline(always)]
-    fn rows<'a, T>(self, x: &'a [T], width: usize) -> impl Iterator<Item = &'a [T]> {
+    fn rows<T>(self, x: &[T], width: usize) -> impl Iterator<Item = &[T]> {
         x.chunks_exact(self.pitch).map(move |row| &row[self.start..self.start + width])
     }
 

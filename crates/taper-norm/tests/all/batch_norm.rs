@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Module, Shape, Tensor, Var};
 use candle_nn::{ModuleT, VarBuilder};
 use proptest::prelude::*;
 use taper_core::testing::{Case, assert_close, goldens, gradcheck, gradients_reach};
-use taper_core::{Activation, LinearConfig, Parameters, Result, linear, stream};
+use taper_core::{Activation, Gradients, LinearConfig, Parameters, Result, linear, stream};
 use taper_norm::{BatchNorm, BatchNormConfig, Momentum, RunningStatistics, Variance, batch_norm};
 
 const CPU: Device = Device::Cpu;
@@ -176,6 +176,72 @@ fn gradients_are_those_of_finite_differences() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn gradients_with_a_residual_and_an_activation_are_those_of_finite_differences() -> Result<()> {
+    let normal = |name, shape: &[usize]| stream(2, name).normal(0.5, 1.5, shape, DType::F64, &CPU);
+    for shape in [vec![5, 2], vec![2, 2, 3, 7]] {
+        let inputs =
+            [normal("x", &shape)?, normal("r", &shape)?, normal("w", &[2])?, normal("b", &[2])?];
+        for activation in [Activation::Relu, Activation::Identity, Activation::Silu] {
+            for (train, affine) in [(true, true), (true, false), (false, true), (false, false)] {
+                let config = BatchNormConfig { activation, affine, ..Default::default() };
+                let function = |x: &[Tensor]| {
+                    let affine = affine.then(|| (x[2].clone(), x[3].clone()));
+                    let norm = BatchNorm::new(2, affine, Some(running()?), config)?;
+                    Ok(norm.forward_residual_t(&x[0], &x[1], train)?)
+                };
+                gradcheck(function, &inputs[..if affine { 4 } else { 2 }], 1e-6)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_activation_comes_after_the_residual() -> Result<()> {
+    let config = BatchNormConfig { eps: 1e-14, activation: Activation::Relu, ..Default::default() };
+    let norm = layer(1, config, DType::F64)?;
+    let x = Tensor::new(&[[1.0], [5.0]], &CPU)?;
+    let residual = Tensor::new(&[[3.0], [-7.0]], &CPU)?;
+    let y = norm.forward_residual_t(&x, &residual, true)?;
+    assert_close(&y, &Tensor::new(&[[2.0], [0.0]], &CPU)?, 1e-12);
+    assert_close(&norm.forward_t(&x, true)?, &Tensor::new(&[[0.0], [1.0]], &CPU)?, 1e-12);
+    Ok(())
+}
+
+#[test]
+fn a_graph_can_be_gone_back_twice_and_in_place() -> Result<()> {
+    let parameters = parameters();
+    let config = BatchNormConfig { activation: Activation::Relu, ..Default::default() };
+    let norm = batch_norm(3, config, parameters.builder(DType::F32, &CPU))?;
+    let normal = |name| stream(3, name).normal(0.0, 1.0, (4, 3), DType::F32, &CPU);
+    let (x, residual) = (Var::from_tensor(&normal("x")?)?, Var::from_tensor(&normal("r")?)?);
+    for add in [false, true] {
+        for train in [true, false] {
+            let y = match add {
+                true => norm.forward_residual_t(&x, &residual, train)?,
+                false => norm.forward_t(&x, train)?,
+            };
+            let loss = (&y * normal("upstream")?)?.sum_all()?;
+            let (first, second) = (loss.backward()?, loss.backward()?);
+            let mut variables: Vec<Var> =
+                parameters.trainable().into_iter().map(|(_, var)| var).collect();
+            variables.push(x.clone());
+            variables.extend(add.then(|| residual.clone()));
+            let mut in_place = Gradients::new(&variables)?;
+            in_place.backward(&loss)?;
+            in_place.accumulate(&loss)?;
+            for variable in &variables {
+                let gradient = first.get(variable).expect("a gradient");
+                assert_close(second.get(variable).expect("a gradient"), gradient, 0.0);
+                let twice = in_place.gradient(variable)?.expect("a gradient");
+                assert_close(&twice, &(gradient * 2.0)?, 1e-6);
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Two channels.
 fn running() -> Result<RunningStatistics> {
     Ok(RunningStatistics {
@@ -298,6 +364,13 @@ fn errors_name_the_argument() -> Result<()> {
                `train` false with running statistics), got shape";
     expect(of_input(zeros(&[1, 3], DType::F32), true), &format!("{few} [1, 3], 1 a channel"));
     expect(of_input(zeros(&[0, 3, 5], DType::F32), true), &format!("{few} [0, 3, 5], 0 a channel"));
+    let of_residual = |residual: Tensor| {
+        let x = zeros(&[2, 3], DType::F32);
+        norm.forward_residual_t(&x, &residual, true).unwrap_err().to_string()
+    };
+    let fit = "BatchNorm::forward_t: residual should be as x, F32 of shape [2, 3], got";
+    expect(of_residual(zeros(&[3, 2], DType::F32)), &format!("{fit} F32 of shape [3, 2]"));
+    expect(of_residual(zeros(&[2, 3], DType::F64)), &format!("{fit} F64 of shape [2, 3]"));
     assert_eq!(norm.running_statistics().expect("kept").num_batches_tracked.to_scalar::<i64>()?, 0);
 
     let of_config = |features, config| layer(features, config, DType::F32).unwrap_err().to_string();
