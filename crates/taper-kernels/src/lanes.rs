@@ -9,6 +9,9 @@ use crate::Element;
 /// Lanes of a running reduction: enough to keep four 256-bit or two 512-bit additions in flight.
 pub(crate) const LANES: usize = 32;
 
+/// Lanes of a step in what is left of a row after its blocks of [`LANES`].
+pub(crate) const NARROW: usize = 8;
+
 /// Adds the lanes in halves.
 #[inline(always)]
 pub(crate) fn total<T: Element>(mut lanes: [T; LANES]) -> T {
@@ -62,18 +65,26 @@ pub(crate) fn sum<T: Element>(x: &[T]) -> T {
 /// The largest element that is not NaN; −∞ of nothing.
 #[inline(always)]
 pub(crate) fn max_number<T: Element>(x: &[T]) -> T {
-    // One instruction, where to keep NaN takes four.
-    let larger_number = |a: T, b: T| if b > a { b } else { a };
     let mut lanes = [T::NEG_INFINITY; LANES];
-    let blocks = x.chunks_exact(LANES);
-    let rest = blocks.remainder();
-    for block in blocks {
+    for block in x.chunks_exact(LANES) {
         for at in 0..LANES {
             lanes[at] = larger_number(lanes[at], block[at]);
         }
     }
-    for (lane, x) in lanes.iter_mut().zip(rest) {
-        *lane = larger_number(*lane, *x);
+    let mut start = x.len() / LANES * LANES;
+    if x.len() < NARROW {
+        for at in start..x.len() {
+            lanes[at] = larger_number(lanes[at], x[at]);
+        }
+        start = x.len();
+    }
+    while start < x.len() {
+        // The last step may go again over some that are done.
+        let block = &x[start.min(x.len() - NARROW)..][..NARROW];
+        for at in 0..NARROW {
+            lanes[at] = larger_number(lanes[at], block[at]);
+        }
+        start += NARROW;
     }
     let mut width = LANES / 2;
     while width > 0 {
@@ -83,6 +94,12 @@ pub(crate) fn max_number<T: Element>(x: &[T]) -> T {
         width /= 2;
     }
     lanes[0]
+}
+
+/// The larger of two, `a` where `b` is NaN: one instruction, where to keep NaN takes four.
+#[inline(always)]
+fn larger_number<T: Element>(a: T, b: T) -> T {
+    if b > a { b } else { a }
 }
 
 /// The larger of two, NaN if one is.

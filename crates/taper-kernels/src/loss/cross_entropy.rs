@@ -2,12 +2,9 @@
 
 use super::Wanted;
 use crate::isa::{Isa, dispatch};
-use crate::lanes::{self, LANES};
+use crate::lanes::{self, LANES, NARROW};
 use crate::threads::{self, Chunks};
 use crate::{Element, work};
-
-/// Lanes of a step in the last, incomplete block of a row.
-const NARROW: usize = 8;
 
 /// A class for each row.
 #[derive(Debug, Clone, Copy)]
@@ -217,7 +214,6 @@ impl<T: Element> Terms<'_, T> {
 fn exponentials<I: Isa, T: Element>(z: &[T], max: T, place: &mut [T]) -> T {
     let mut sums = [T::ZERO; LANES];
     let (blocks, places) = (z.chunks_exact(LANES), place.chunks_exact_mut(LANES));
-    let (z, whole) = (blocks.remainder(), z.len() / LANES * LANES);
     for (z, place) in blocks.zip(places) {
         for lane in 0..LANES {
             place[lane] = (z[lane] - max).exp::<I>();
@@ -225,24 +221,37 @@ fn exponentials<I: Isa, T: Element>(z: &[T], max: T, place: &mut [T]) -> T {
         }
     }
     // The rest of the row in narrower steps: a short row should not pay for all lanes.
-    let place = &mut place[whole..];
-    for ((z, place), sums) in
-        z.chunks(NARROW).zip(place.chunks_mut(NARROW)).zip(sums.chunks_exact_mut(NARROW))
-    {
-        // What is past the end has no part in the sum.
-        let mut e = [T::NEG_INFINITY; NARROW];
-        for (e, z) in e.iter_mut().zip(z) {
-            *e = *z;
+    let length = z.len();
+    let (mut start, mut first) = (length / LANES * LANES, 0);
+    while start < length {
+        let sums = &mut sums[first..first + NARROW];
+        if start + NARROW <= length {
+            narrow::<I, T>(&z[start..], max, 0, sums, &mut place[start..]);
+        } else if length >= NARROW {
+            // Again over some that are done: they come out the same, and have no part in the sum.
+            let (start, done) = (length - NARROW, NARROW - (length - start));
+            narrow::<I, T>(&z[start..], max, done, sums, &mut place[start..]);
+        } else {
+            let (mut padded, mut e) = ([T::NEG_INFINITY; NARROW], [T::ZERO; NARROW]);
+            padded[..length].copy_from_slice(z);
+            narrow::<I, T>(&padded, max, 0, sums, &mut e);
+            place.copy_from_slice(&e[..length]);
         }
-        for lane in 0..NARROW {
-            e[lane] = (e[lane] - max).exp::<I>();
-            sums[lane] += e[lane];
-        }
-        for (place, e) in place.iter_mut().zip(e) {
-            *place = e;
-        }
+        (start, first) = (start + NARROW, first + NARROW);
     }
     lanes::total(sums)
+}
+
+/// exp(z − max) of the first elements of `z`, a narrow step of them, of which the first `done` are not added to
+/// `sums`.
+#[inline(always)]
+fn narrow<I: Isa, T: Element>(z: &[T], max: T, done: usize, sums: &mut [T], place: &mut [T]) {
+    let (z, place) = (&z[..NARROW], &mut place[..NARROW]);
+    for lane in 0..NARROW {
+        let e = (z[lane] - max).exp::<I>();
+        place[lane] = e;
+        sums[lane] += if lane < done { T::ZERO } else { e };
+    }
 }
 
 #[cfg(test)]
