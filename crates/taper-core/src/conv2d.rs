@@ -66,14 +66,14 @@ pub fn conv2d(
     check_config("conv2d", &config)?;
     let inputs = in_channels / config.groups;
     let shape = Shape::from((out_channels, inputs, kernel.height, kernel.width));
-    let weight = vb.get_with_hints(&shape, "weight", config.weight_init.hint(&shape)?)?;
+    let weight = config.weight_init.parameter(shape, "weight", &vb)?;
     if !config.bias {
         return Conv2d::new(weight, None, config);
     }
     let bound = 1.0 / ((inputs * kernel.height * kernel.width) as f64).sqrt();
     let bias_init = config.bias_init.unwrap_or(Initializer::Uniform { low: -bound, high: bound });
     let shape = Shape::from(out_channels);
-    let bias = vb.get_with_hints(&shape, "bias", bias_init.hint(&shape)?)?;
+    let bias = bias_init.parameter(shape, "bias", &vb)?;
     Conv2d::new(weight, Some(bias), config)
 }
 

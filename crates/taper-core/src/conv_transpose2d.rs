@@ -70,7 +70,7 @@ pub fn conv_transpose2d(
     check_config("conv_transpose2d", &config)?;
     let outputs = out_channels / config.groups;
     let shape = Shape::from((in_channels, outputs, kernel.height, kernel.width));
-    let weight = vb.get_with_hints(&shape, "weight", config.weight_init.hint(&shape)?)?;
+    let weight = config.weight_init.parameter(shape, "weight", &vb)?;
     if !config.bias {
         return ConvTranspose2d::new(weight, None, config);
     }
@@ -78,7 +78,7 @@ pub fn conv_transpose2d(
     let bound = 1.0 / ((outputs * kernel.height * kernel.width) as f64).sqrt();
     let bias_init = config.bias_init.unwrap_or(Initializer::Uniform { low: -bound, high: bound });
     let shape = Shape::from(out_channels);
-    let bias = vb.get_with_hints(&shape, "bias", bias_init.hint(&shape)?)?;
+    let bias = bias_init.parameter(shape, "bias", &vb)?;
     ConvTranspose2d::new(weight, Some(bias), config)
 }
 
