@@ -18,6 +18,8 @@ const GROUP: usize = 256;
 const PARTS: usize = 16;
 /// The fewest rows that are worth sums of their own.
 const LEAST: usize = 32;
+/// Columns whose sums a tile keeps in registers.
+const WIDTH: usize = 16;
 /// Rows that share a pass over the columns.
 const TILE: usize = 8;
 /// Elements of a tile: with its companions it stays in the first-level cache.
@@ -286,15 +288,15 @@ impl<T: Element> Pull<'_, T> {
         let (x, g) = (&self.x[range.clone()], &self.upstream[range]);
         let mut start = 0;
         while start < columns {
-            let width = LANES.min(columns - start);
-            let mut weight = [T::ONE; LANES];
+            let width = WIDTH.min(columns - start);
+            let mut weight = [T::ONE; WIDTH];
             if let Some(it) = self.weight {
                 weight[..width].copy_from_slice(&it[start..start + width]);
             }
             let block = Block { columns, start, g, x, constants, weight: &weight };
-            let whole = width == LANES;
+            let whole = width == WIDTH;
             let found = match (&mut of_x, self.update) {
-                (Some(of_x), Update::Replace) if whole => block.pull::<I, true, false>(LANES, of_x),
+                (Some(of_x), Update::Replace) if whole => block.pull::<I, true, false>(WIDTH, of_x),
                 (Some(of_x), Update::Replace) => block.pull::<I, true, false>(width, of_x),
                 (Some(of_x), Update::Add) => block.pull::<I, true, true>(width, of_x),
                 (None, _) => block.pull::<I, false, false>(width, &mut []),
@@ -331,10 +333,10 @@ fn flush<T: Element>(wide: &mut [f64], narrow: &mut [T]) {
 
 /// sums += addends.
 #[inline(always)]
-fn add_to<T: Element>(sums: &mut [T], addends: &[T; LANES]) {
-    match <&mut [T; LANES]>::try_from(&mut *sums) {
+fn add_to<T: Element>(sums: &mut [T], addends: &[T; WIDTH]) {
+    match <&mut [T; WIDTH]>::try_from(&mut *sums) {
         Ok(sums) => {
-            for at in 0..LANES {
+            for at in 0..WIDTH {
                 sums[at] += addends[at];
             }
         }
@@ -353,7 +355,7 @@ struct Block<'a, T> {
     x: &'a [T],
     g: &'a [T],
     constants: &'a [Constants<T>],
-    weight: &'a [T; LANES],
+    weight: &'a [T; WIDTH],
 }
 
 impl<T: Element> Block<'_, T> {
@@ -363,13 +365,13 @@ impl<T: Element> Block<'_, T> {
         &self,
         width: usize,
         of_x: &mut [T],
-    ) -> [[T; LANES]; 2] {
-        let (mut products, mut sums) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+    ) -> [[T; WIDTH]; 2] {
+        let (mut products, mut sums) = ([T::ZERO; WIDTH], [T::ZERO; WIDTH]);
         for (row, constants) in self.constants.iter().enumerate() {
             let start = row * self.columns + self.start;
             let (x, g) = (&self.x[start..start + width], &self.g[start..start + width]);
             let Constants { row: found, slope, shift } = *constants;
-            let mut values = [T::ZERO; LANES];
+            let mut values = [T::ZERO; WIDTH];
             for at in 0..width {
                 let normal = found.normal::<I>(x[at]);
                 products[at] = g[at].fma::<I>(normal, products[at]);
