@@ -8,7 +8,7 @@ use crate::matmul::Update;
 use crate::threads::{self, Chunks};
 use crate::{Element, work};
 
-/// What each output of one axis is made of: (1 − weight) · x[low] + weight · x[high], neighbours or the same.
+/// What each output of one axis is made of: (1 − weight) · x\[low\] + weight · x\[high\], neighbours or the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpsampleAxis {
     input: usize,
