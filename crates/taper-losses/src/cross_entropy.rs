@@ -139,8 +139,14 @@ pub fn cross_entropy(
         _ => None,
     };
     let loss = Rows { classes, target, class_weights, smoothing: options.label_smoothing };
-    let logits = logits_last.to_dtype(dtype)?.reshape(rows)?;
-    elements.reduce(&logits, loss, row_weights.as_deref(), options.reduction, options.empty)
+    // Not reshaped: the kernel does not ask, and the gradient of a reshape is a copy of all logits.
+    elements.reduce(
+        &logits_last.to_dtype(dtype)?,
+        loss,
+        row_weights.as_deref(),
+        options.reduction,
+        options.empty,
+    )
 }
 
 /// The target of logits (rows, C): one index a row, or (rows, C).
@@ -188,7 +194,7 @@ impl Loss for Rows {
     }
 
     fn composed(&self, x: &Tensor, elements: &Elements) -> Result<Tensor> {
-        let x = elements.hide(x)?;
+        let x = elements.hide(x)?.reshape((elements.shape().elem_count(), self.classes))?;
         if x.dim(0)? == 0 {
             // candle has no maximum of nothing.
             return Ok(x.sum(1)?.reshape(elements.shape())?);
