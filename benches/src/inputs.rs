@@ -36,57 +36,38 @@ pub(crate) fn product(size: usize) -> Result<Work> {
     Ok(Work::new(move || a.matmul(&b).map(drop)))
 }
 
-/// What a layer or loss sees inside a network: an input that is the output of another operation, here
-/// of a reshape, which itself costs nothing.
-#[derive(Clone)]
-struct Inner {
-    leaf: Var,
-    shape: Shape,
-}
-
-impl Inner {
-    fn new(shape: impl Into<Shape>) -> Result<Self> {
-        let shape = shape.into();
-        Ok(Self { leaf: Var::from_tensor(&noise("input", shape.elem_count())?)?, shape })
-    }
-
-    fn tensor(&self) -> Result<Tensor> {
-        self.leaf.reshape(&self.shape)
-    }
-}
-
-/// A layer forward and backward. The base is what remains without it: the gradient's way from the
-/// layer's place to the input's leaf. What candle does to bring a gradient over one edge counts as the
-/// layer's.
+/// A layer forward and backward as it stands in a network: its input is the output of a rectifier of the same
+/// library, and its gradient comes from above. The base is what remains without the layer.
 pub(crate) fn layer<E: Into<Failure> + From<Error> + 'static>(
     input: impl Into<Shape>,
+    rectifier: impl Fn(&Tensor) -> Result<Tensor> + Clone + 'static,
     forward: impl Fn(&Tensor) -> std::result::Result<Tensor, E> + 'static,
 ) -> std::result::Result<Work, E> {
-    let inner = Inner::new(input)?;
-    let of_output = Upstream::like(&forward(&inner.tensor()?)?)?;
-    let of_input = Upstream::like(&inner.tensor()?)?;
-    let base = inner.clone();
+    let leaf = Var::from_tensor(&noise("input", input)?)?;
+    let of_output = Upstream::like(&forward(&rectifier(&leaf)?)?)?;
+    let of_input = Upstream::like(&leaf)?;
+    let (base, base_rectifier) = (leaf.clone(), rectifier.clone());
     let run = move || -> std::result::Result<(), E> {
-        of_output.backward(&forward(&inner.tensor()?)?)?;
+        of_output.backward(&forward(&rectifier(&leaf)?)?)?;
         Ok(())
     };
-    Ok(Work::new(run).over(move || of_input.backward(&base.tensor()?)))
+    Ok(Work::new(run).over(move || of_input.backward(&base_rectifier(&base)?)))
 }
 
-/// A loss forward and backward, likewise. A loss is where gradients begin, so the base is the way of one
-/// that is there already, from the reshape to the leaf.
+/// A loss forward and backward, its input the output of a reshape. A loss is where gradients begin, so the base is
+/// the way of one that is there already, from the reshape to the leaf.
 pub(crate) fn loss<E: Into<Failure> + From<Error> + 'static>(
     input: impl Into<Shape>,
     value: impl Fn(&Tensor) -> std::result::Result<Tensor, E> + 'static,
 ) -> std::result::Result<Work, E> {
-    let inner = Inner::new(input)?;
-    let of_leaf = Upstream::like(&inner.leaf)?;
-    let leaf = inner.leaf.clone();
+    let shape = input.into();
+    let leaf = Var::from_tensor(&noise("input", shape.elem_count())?)?;
+    let (base, of_leaf) = (leaf.clone(), Upstream::like(&leaf)?);
     let run = move || -> std::result::Result<(), E> {
-        value(&inner.tensor()?)?.backward()?;
+        value(&leaf.reshape(&shape)?)?.backward()?;
         Ok(())
     };
-    Ok(Work::new(run).over(move || of_leaf.backward(&leaf)))
+    Ok(Work::new(run).over(move || of_leaf.backward(&base)))
 }
 
 /// The rest of a network above a layer, free of cost: its value is 0, its gradient a given one.

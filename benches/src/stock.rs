@@ -61,7 +61,7 @@ fn variables() -> (VarMap, VarBuilder<'static>) {
 fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Work> {
     let (_, vb) = variables();
     let norm = candle_nn::batch_norm(channels, 1e-5, vb)?;
-    layer(shape, move |x| norm.forward_t(x, true))
+    layer(shape, Tensor::relu, move |x| norm.forward_t(x, true))
 }
 
 /// The slow form: candle's layer norm has no backward pass.
@@ -70,7 +70,9 @@ fn layer_norm() -> Result<Work> {
     let norm = candle_nn::layer_norm(512, 1e-5, vb)?;
     let bias = norm.bias().cloned().ok_or_else(|| candle_core::Error::msg("no bias"))?;
     let weight = norm.weight().clone();
-    layer((4096, 512), move |x| candle_nn::ops::layer_norm_slow(x, &weight, &bias, 1e-5))
+    layer((4096, 512), Tensor::relu, move |x| {
+        candle_nn::ops::layer_norm_slow(x, &weight, &bias, 1e-5)
+    })
 }
 
 fn cross_entropy() -> Result<Work> {
@@ -102,7 +104,7 @@ fn conv(
 fn convolution(kernel: usize, outputs: usize, padding: usize, stride: usize) -> Result<Work> {
     let (_, vb) = variables();
     let conv = conv((64, outputs), kernel, padding, stride, vb)?;
-    layer(IMAGES, move |x| conv.forward(x))
+    layer(IMAGES, Tensor::relu, move |x| conv.forward(x))
 }
 
 const DOUBLING: candle_nn::ConvTranspose2dConfig =
@@ -111,7 +113,7 @@ const DOUBLING: candle_nn::ConvTranspose2dConfig =
 fn transposed_convolution() -> Result<Work> {
     let (_, vb) = variables();
     let conv = candle_nn::conv_transpose2d_no_bias(64, 32, 4, DOUBLING, vb)?;
-    layer((64, 64, 8, 8), move |x| conv.forward(x))
+    layer((64, 64, 8, 8), Tensor::relu, move |x| conv.forward(x))
 }
 
 /// Steps of AdamW on all variables, as candle's examples train. (That includes the running statistics

@@ -36,6 +36,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "lib.rs",
             "convolution.rs",
             "error.rs",
+            "op",
             "op.rs",
             "optim.rs",
             "optim/group.rs",

@@ -35,19 +35,14 @@ def product(size):
     return (lambda: a @ b), None
 
 
-def inner(shape):
-    """An input that is the output of another operation, a reshape, which costs nothing."""
-    leaf = torch.randn(shape).flatten().requires_grad_()
+def layer(module, *shape):
+    """Its input is the output of a rectifier, its gradient comes from above."""
+    leaf = torch.randn(shape).requires_grad_()
 
     def tensor():
         leaf.grad = None
-        return leaf.view(shape)
+        return torch.relu(leaf)
 
-    return tensor
-
-
-def layer(module, *shape):
-    tensor = inner(shape)
     parameters = list(module.parameters())
     of_output = torch.randn_like(module(tensor()))
     of_input = torch.randn(shape)
@@ -61,7 +56,13 @@ def layer(module, *shape):
 
 
 def loss(value, *shape):
-    tensor = inner(shape)
+    """Its input is the output of a reshape."""
+    leaf = torch.randn(shape).flatten().requires_grad_()
+
+    def tensor():
+        leaf.grad = None
+        return leaf.view(shape)
+
     of_input = torch.randn(shape)
     return (lambda: value(tensor()).backward()), lambda: tensor().backward(of_input)
 

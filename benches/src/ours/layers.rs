@@ -2,10 +2,10 @@
 
 use std::hint::black_box;
 
-use candle_core::{DType, Error, Shape};
+use candle_core::{DType, Error, Shape, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder};
 use taper_core::{
-    Conv2dConfig, ConvTranspose2dConfig, Parameters, conv_transpose2d, conv2d, stream,
+    Activation, Conv2dConfig, ConvTranspose2dConfig, Parameters, conv_transpose2d, conv2d, stream,
 };
 use taper_kernels::{Matrix, Update, buffer, matmul};
 use taper_losses::{BceWithLogitsOptions, CrossEntropyOptions, MseOptions, Target};
@@ -30,7 +30,7 @@ pub(super) fn product(size: usize) -> Result<Work, Failure> {
 
 pub(super) fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Work, Failure> {
     let norm = taper_norm::batch_norm(channels, BatchNormConfig::default(), builder())?;
-    Ok(layer(shape, move |x| norm.forward_t(x, true))?)
+    Ok(layer(shape, rectifier, move |x| norm.forward_t(x, true))?)
 }
 
 pub(super) fn cross_entropy() -> Result<Work, Failure> {
@@ -52,7 +52,7 @@ pub(super) fn binary_cross_entropy() -> Result<Work, Failure> {
 
 pub(super) fn layer_norm() -> Result<Work, Failure> {
     let norm = taper_norm::layer_norm(512, LayerNormConfig::default(), builder())?;
-    Ok(layer((4096, 512), move |x| norm.forward(x))?)
+    Ok(layer((4096, 512), rectifier, move |x| norm.forward(x))?)
 }
 
 pub(super) fn convolution(
@@ -68,18 +68,22 @@ pub(super) fn convolution(
         ..Default::default()
     };
     let conv = conv2d(64, outputs, kernel, config, builder())?;
-    Ok(layer(IMAGES, move |x| conv.forward(x))?)
+    Ok(layer(IMAGES, rectifier, move |x| conv.forward(x))?)
 }
 
 pub(super) fn transposed_convolution() -> Result<Work, Failure> {
     let config = ConvTranspose2dConfig { bias: false, ..doubling() };
     let conv = conv_transpose2d(64, 32, 4, config, builder())?;
-    Ok(layer((64, 64, 8, 8), move |x| conv.forward(x))?)
+    Ok(layer((64, 64, 8, 8), rectifier, move |x| conv.forward(x))?)
 }
 
 /// A transposed convolution by 4x4 that doubles the image.
 pub(super) fn doubling() -> ConvTranspose2dConfig {
     ConvTranspose2dConfig { stride: 2.into(), padding: 1.into(), ..Default::default() }
+}
+
+fn rectifier(x: &Tensor) -> candle_core::Result<Tensor> {
+    Activation::Relu.forward(x)
 }
 
 fn builder() -> VarBuilder<'static> {

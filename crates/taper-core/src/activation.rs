@@ -1,11 +1,11 @@
 //! Elementwise nonlinearities with PyTorch's values and gradients.
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Module, Result, Shape, Tensor};
+use candle_core::{Module, Result, Tensor};
 use serde::{Deserialize, Serialize};
 use taper_kernels::buffer;
 
 use crate::Error;
-use crate::op::{self, Destination, Elements, Scalar, by_dtype};
+use crate::op::{self, Destination, Operation, Scalar, Values};
 
 /// An elementwise nonlinearity.
 ///
@@ -92,7 +92,7 @@ impl Module for Activation {
         match self {
             Self::Identity => Ok(x.clone()),
             _ if x.device().is_cpu() => {
-                let y = op::widen(x)?.contiguous()?.apply_op1(FusedActivation(self.kernel()))?;
+                let y = op::apply(FusedActivation(self.kernel()), &[&op::widen(x)?], x.shape())?;
                 y.to_dtype(x.dtype())
             }
             _ => self.composed(x),
@@ -137,35 +137,25 @@ impl Activation {
 /// One pass over memory in each direction.
 struct FusedActivation(taper_kernels::Activation);
 
-impl FusedActivation {
-    fn pull<T: Scalar>(&self, x: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
-        let Some(mut destination) = Destination::<T>::of(x) else {
-            return Ok(None);
-        };
-        let upstream = upstream.contiguous()?;
-        let (x, upstream) = (Elements::of(x)?, Elements::of(&upstream)?);
-        let (gradient, update) = destination.place();
-        self.0.backward(x.slice()?, upstream.slice()?, gradient, update);
-        destination.finish()
-    }
-}
+impl Operation for FusedActivation {
+    const NAME: &'static str = "activation";
 
-impl CustomOp1 for FusedActivation {
-    fn name(&self) -> &'static str {
-        "activation"
+    fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> Result<Vec<T>> {
+        let mut y = buffer(arguments[0].len());
+        self.0.forward(arguments[0], &mut y);
+        Ok(y)
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_dtype!("activation", op::dtype(storage), T => {
-            let x = op::elements::<T>(storage, layout)?;
-            let mut y = buffer(x.len());
-            self.0.forward(x, &mut y);
-            Ok((op::storage(y), layout.shape().clone()))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
-        by_dtype!("activation", x.dtype(), T => self.pull::<T>(x, upstream))
+    fn backward<T: Scalar>(
+        &self,
+        values: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> Result<()> {
+        let [of_x] = op::places(gradients);
+        if let Some((gradient, update)) = of_x {
+            self.0.backward(values.arguments[0], values.upstream, gradient, update);
+        }
+        Ok(())
     }
 }
 

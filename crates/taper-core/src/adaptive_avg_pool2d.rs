@@ -3,8 +3,8 @@
 use candle_core::{Module, Tensor};
 use taper_kernels::{AdaptiveAveragePool, Update};
 
-use crate::op::Scalar;
-use crate::planes::{Images, PlaneKernel, Terms, Values, product};
+use crate::op::{Scalar, Values};
+use crate::planes::{Images, PlaneKernel, Terms, product};
 use crate::{Error, Result, Size2d};
 
 /// The means of an image's parts, as many as are asked for, channel by channel; with one part, global average

@@ -3,8 +3,8 @@
 use candle_core::{Module, Tensor};
 use taper_kernels::{AveragePool, PoolAxis, Update};
 
-use crate::op::Scalar;
-use crate::planes::{Images, PlaneKernel, Terms, Values, Windows, product};
+use crate::op::{Scalar, Values};
+use crate::planes::{Images, PlaneKernel, Terms, Windows, product};
 use crate::{Error, Result, Size2d};
 
 /// How an [`AvgPool2d`] moves its window, and what it divides by.

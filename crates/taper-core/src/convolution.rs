@@ -1,10 +1,10 @@
 //! What [`Conv2d`](crate::Conv2d) and [`ConvTranspose2d`](crate::ConvTranspose2d) share: the operation, its
 //! composed twin, and the checks of their tensors.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Module, Shape, Tensor};
+use candle_core::{DType, Module, Tensor};
 use taper_kernels::{Axis, Convolution, buffer};
 
-use crate::op::{self, Destination, Elements, Scalar, by_dtype};
+use crate::op::{self, Destination, Operation, Scalar, Values};
 use crate::{Activation, Error, Result, Size2d};
 
 /// From the images under the kernel to those of its places, or back.
@@ -45,6 +45,15 @@ impl ConvolutionOp {
         }
     }
 
+    /// The shape of the result.
+    fn result(self) -> [usize; 4] {
+        let Convolution { batch, inputs, outputs, height, width, .. } = self.shape;
+        match self.direction {
+            Direction::Forward => [batch, outputs, height.output, width.output],
+            Direction::Transposed => [batch, inputs, height.input, width.input],
+        }
+    }
+
     /// One operation for convolution, bias and activation.
     fn fused(
         self,
@@ -53,14 +62,13 @@ impl ConvolutionOp {
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> candle_core::Result<Tensor> {
-        let (x, weight) = (x.contiguous()?, weight.contiguous()?);
         // What cannot be told from its output is applied to the output in an operation of its own.
         let kernel = activation.kernel();
         let inside = if kernel.invertible() { kernel } else { taper_kernels::Activation::Identity };
         let op = Fused { op: self, activation: inside };
         let y = match bias {
-            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, op)?,
-            None => x.apply_op2(&weight, op)?,
+            Some(bias) => op::apply(op, &[x, weight, bias], &self.result()[..])?,
+            None => op::apply(op, &[x, weight], &self.result()[..])?,
         };
         if kernel.invertible() { Ok(y) } else { activation.forward(&y) }
     }
@@ -236,127 +244,43 @@ struct Fused {
     activation: taper_kernels::Activation,
 }
 
-/// x, w and perhaps b in the forward pass.
-type Stored<'a> = (&'a CpuStorage, &'a Layout);
-
-impl Fused {
+impl Operation for Fused {
     const NAME: &'static str = "convolution";
 
-    fn run<T: Scalar>(
-        &self,
-        x: Stored<'_>,
-        weight: Stored<'_>,
-        bias: Option<Stored<'_>>,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let Convolution { batch, inputs, outputs, height, width, .. } = self.op.shape;
-        let bias = bias.map(|(storage, layout)| op::elements::<T>(storage, layout)).transpose()?;
-        let (x, weight) = (op::elements(x.0, x.1)?, op::elements(weight.0, weight.1)?);
-        let shape = match self.op.direction {
-            Direction::Forward => (batch, outputs, height.output, width.output),
-            Direction::Transposed => (batch, inputs, height.input, width.input),
+    fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> candle_core::Result<Vec<T>> {
+        let mut y = buffer(self.op.result().iter().product());
+        let run = match self.op.direction {
+            Direction::Forward => Convolution::forward::<T>,
+            Direction::Transposed => Convolution::transposed_forward::<T>,
         };
-        let shape = Shape::from(shape);
-        let mut y = buffer::<T>(shape.elem_count());
-        match self.op.direction {
-            Direction::Forward => {
-                self.op.shape.forward(x, weight, bias, self.activation, &mut y);
-            }
-            Direction::Transposed => {
-                self.op.shape.transposed_forward(x, weight, bias, self.activation, &mut y);
-            }
-        }
-        Ok((op::storage(y), shape))
+        let bias = arguments.get(2).copied();
+        run(&self.op.shape, arguments[0], arguments[1], bias, self.activation, &mut y);
+        Ok(y)
     }
 
-    fn pull<T: Scalar>(
+    fn backward<T: Scalar>(
         &self,
-        [x, weight, y, upstream]: [&Tensor; 4],
-        bias: Option<&Tensor>,
-    ) -> candle_core::Result<[Option<Tensor>; 3]> {
-        let upstream = upstream.contiguous()?;
-        let (mut of_x, mut of_weight) = (Destination::<T>::of(x), Destination::of(weight));
-        let mut of_bias = bias.and_then(Destination::of);
-        let backward = match self.op.direction {
+        values: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> candle_core::Result<()> {
+        let Values { arguments, result, upstream } = values;
+        let [of_x, of_weight, of_bias] = op::places(gradients);
+        let run = match self.op.direction {
             Direction::Forward => Convolution::backward::<T>,
             Direction::Transposed => Convolution::transposed_backward::<T>,
         };
-        backward(
+        run(
             &self.op.shape,
-            Elements::of(x)?.slice()?,
-            Elements::of(weight)?.slice()?,
-            Elements::of(y)?.slice()?,
-            Elements::of(&upstream)?.slice()?,
+            arguments[0],
+            arguments[1],
+            result,
+            upstream,
             self.activation,
-            op::place(&mut of_x),
-            op::place(&mut of_weight),
-            op::place(&mut of_bias),
+            of_x,
+            of_weight,
+            of_bias,
         );
-        Ok([op::finish(of_x)?, op::finish(of_weight)?, op::finish(of_bias)?])
-    }
-}
-
-impl CustomOp2 for Fused {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        by_dtype!(Self::NAME, op::dtype(x), T => {
-            self.run::<T>((x, x_layout), (weight, weight_layout), None)
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight, _] = by_dtype!(Self::NAME, x.dtype(), T => {
-            self.pull::<T>([x, weight, y, upstream], None)
-        })?;
-        Ok((of_x, of_weight))
-    }
-}
-
-impl CustomOp3 for Fused {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        by_dtype!(Self::NAME, op::dtype(x), T => {
-            self.run::<T>((x, x_layout), (weight, weight_layout), Some((bias, bias_layout)))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight, of_bias] = by_dtype!(Self::NAME, x.dtype(), T => {
-            self.pull::<T>([x, weight, y, upstream], Some(bias))
-        })?;
-        Ok((of_x, of_weight, of_bias))
+        Ok(())
     }
 }
 

@@ -1,10 +1,10 @@
 //! The fully connected layer.
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, Layout, Module, Shape, Tensor};
+use candle_core::{D, Module, Tensor};
 use candle_nn::VarBuilder;
 use taper_kernels::buffer;
 
-use crate::op::{self, Destination, Elements, Scalar, by_dtype};
+use crate::op::{self, Destination, Operation, Scalar, Values};
 use crate::{Activation, Error, FanMode, Initializer, Nonlinearity, Result};
 
 /// How [`linear`] makes a layer.
@@ -172,14 +172,20 @@ impl Linear {
     /// One operation for product, bias and activation.
     fn fused(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let dtype = x.dtype();
-        let (x, weight) = (op::widen(x)?.contiguous()?, op::widen(&self.weight)?.contiguous()?);
+        let (x, weight) = (op::widen(x)?, op::widen(&self.weight)?);
         // What cannot be told from its output is applied to the output in an operation of its own.
         let kernel = self.activation.kernel();
         let inside = if kernel.invertible() { kernel } else { taper_kernels::Activation::Identity };
-        let op = FusedLinear { activation: inside };
+        let (outputs, inputs) = weight.dims2()?;
+        let mut shape = x.dims().to_vec();
+        shape.pop();
+        let rows = shape.iter().product();
+        shape.push(outputs);
+        let sizes = taper_kernels::Linear { rows, inputs, outputs };
+        let op = FusedLinear { sizes, activation: inside };
         let y = match &self.bias {
-            Some(bias) => x.apply_op3(&weight, &op::widen(bias)?.contiguous()?, op)?,
-            None => x.apply_op2(&weight, op)?,
+            Some(bias) => op::apply(op, &[&x, &weight, &op::widen(bias)?], shape)?,
+            None => op::apply(op, &[&x, &weight], shape)?,
         };
         let y = if kernel.invertible() { y } else { self.activation.forward(&y)? };
         y.to_dtype(dtype)
@@ -200,131 +206,46 @@ impl Linear {
     }
 }
 
-/// f(x Wᵀ + b) of contiguous tensors, f invertible.
+/// f(x Wᵀ + b), f invertible.
 struct FusedLinear {
+    sizes: taper_kernels::Linear,
     activation: taper_kernels::Activation,
 }
 
-/// x, W and perhaps b in the forward pass.
-type Stored<'a> = (&'a CpuStorage, &'a Layout);
+impl Operation for FusedLinear {
+    const NAME: &'static str = "linear";
 
-impl FusedLinear {
-    /// The sizes of the layer; all but the last dimension of x are rows.
-    fn sizes(x: &Layout, weight: &Layout) -> candle_core::Result<taper_kernels::Linear> {
-        let (outputs, inputs) = weight.shape().dims2()?;
-        let rows = x.dims().iter().rev().skip(1).product();
-        Ok(taper_kernels::Linear { rows, inputs, outputs })
+    fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> candle_core::Result<Vec<T>> {
+        let mut y = buffer(self.sizes.rows * self.sizes.outputs);
+        let bias = arguments.get(2).copied();
+        self.sizes.forward(arguments[0], arguments[1], bias, self.activation, &mut y);
+        Ok(y)
     }
 
-    fn run<T: Scalar>(
+    fn backward<T: Scalar>(
         &self,
-        x: Stored<'_>,
-        weight: Stored<'_>,
-        bias: Option<Stored<'_>>,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let sizes = Self::sizes(x.1, weight.1)?;
-        let bias = bias.map(|(storage, layout)| op::elements::<T>(storage, layout)).transpose()?;
-        let mut y = buffer::<T>(sizes.rows * sizes.outputs);
-        let x_layout = x.1;
-        let (x, weight) = (op::elements(x.0, x.1)?, op::elements(weight.0, weight.1)?);
-        sizes.forward(x, weight, bias, self.activation, &mut y);
-        let mut shape = x_layout.dims().to_vec();
-        shape.pop();
-        shape.push(sizes.outputs);
-        Ok((op::storage(y), Shape::from(shape)))
-    }
-
-    fn pull<T: Scalar>(
-        &self,
-        [x, weight, y, upstream]: [&Tensor; 4],
-        bias: Option<&Tensor>,
-    ) -> candle_core::Result<[Option<Tensor>; 3]> {
-        let sizes = Self::sizes(x.layout(), weight.layout())?;
-        let upstream = upstream.contiguous()?;
-        let (mut of_x, mut of_weight) = (Destination::<T>::of(x), Destination::of(weight));
-        let mut of_bias = bias.and_then(Destination::of);
-        sizes.backward(
-            Elements::of(x)?.slice()?,
-            Elements::of(weight)?.slice()?,
-            Elements::of(y)?.slice()?,
-            Elements::of(&upstream)?.slice()?,
+        values: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> candle_core::Result<()> {
+        let Values { arguments, result, upstream } = values;
+        let [of_x, of_weight, of_bias] = op::places(gradients);
+        self.sizes.backward(
+            arguments[0],
+            arguments[1],
+            result,
+            upstream,
             self.activation,
-            op::place(&mut of_x),
-            op::place(&mut of_weight),
-            op::place(&mut of_bias),
+            of_x,
+            of_weight,
+            of_bias,
         );
-        Ok([op::finish(of_x)?, op::finish(of_weight)?, op::finish(of_bias)?])
-    }
-}
-
-impl CustomOp2 for FusedLinear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        by_dtype!("linear", op::dtype(x), T => {
-            self.run::<T>((x, x_layout), (weight, weight_layout), None)
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight, _] = by_dtype!("linear", x.dtype(), T => {
-            self.pull::<T>([x, weight, y, upstream], None)
-        })?;
-        Ok((of_x, of_weight))
-    }
-}
-
-impl CustomOp3 for FusedLinear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        by_dtype!("linear", op::dtype(x), T => {
-            self.run::<T>((x, x_layout), (weight, weight_layout), Some((bias, bias_layout)))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight, of_bias] = by_dtype!("linear", x.dtype(), T => {
-            self.pull::<T>([x, weight, y, upstream], Some(bias))
-        })?;
-        Ok((of_x, of_weight, of_bias))
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device, Var};
+    use candle_core::{DType, Device, Shape, Var};
 
     use super::*;
     use crate::stream;

@@ -3,8 +3,8 @@
 use candle_core::{Module, Tensor};
 use taper_kernels::{MaxPool, PoolAxis, Update};
 
-use crate::op::Scalar;
-use crate::planes::{Images, PlaneKernel, Values, Windows};
+use crate::op::{Scalar, Values};
+use crate::planes::{Images, PlaneKernel, Windows};
 use crate::{Result, Size2d};
 
 /// How a [`MaxPool2d`] moves its window.
@@ -114,7 +114,14 @@ impl PlaneKernel for MaxPool {
     }
 
     fn backward<T: Scalar>(&self, values: Values<'_, T>, gradient: &mut [T], update: Update) {
-        MaxPool::backward(*self, values.x, values.y, values.upstream, gradient, update);
+        MaxPool::backward(
+            *self,
+            values.arguments[0],
+            values.result,
+            values.upstream,
+            gradient,
+            update,
+        );
     }
 }
 

@@ -1,17 +1,75 @@
 //! From a kernel to a differentiable candle operation.
 //!
-//! An operation of one to three tensors implements candle's `CustomOp1` to `CustomOp3`. Its forward pass reads
-//! its arguments with [`elements`], its backward pass with [`Elements`], and each gradient goes to a
-//! [`Destination`]: into a fresh tensor under candle's own `backward`, in place into a reused buffer for a
-//! parameter under [`Gradients`](crate::Gradients). The operation is the same code for both.
+//! An [`Operation`] is written once, over slices; [`apply`] runs it on tensors. Each gradient goes to a
+//! [`Destination`]: in place into a reused buffer for a parameter under [`Gradients`](crate::Gradients), into a
+//! fresh tensor otherwise. Between two operations it does not go over candle's edges, under candle's own
+//! `backward` either.
+
+mod graph;
 
 use std::ops::{Deref, Range};
 
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 use taper_kernels::{Element, Update};
 
 pub use crate::gradients::Destination;
+
+/// A differentiable operation of one to four tensors of one dtype on the CPU.
+pub trait Operation: Send + Sync + 'static {
+    /// The name in messages.
+    const NAME: &'static str;
+
+    /// The result's elements. It runs once.
+    fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> Result<Vec<T>>;
+
+    /// Writes the gradients of the arguments, in their order, where one is wanted. It may run any number of
+    /// times.
+    fn backward<T: Scalar>(
+        &self,
+        values: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> Result<()>;
+}
+
+/// What the way back starts from.
+#[derive(Debug, Clone, Copy)]
+pub struct Values<'a, T> {
+    /// The arguments.
+    pub arguments: &'a [&'a [T]],
+    /// What the forward pass returned.
+    pub result: &'a [T],
+    /// The gradient of the result.
+    pub upstream: &'a [T],
+}
+
+/// The result of an operation, of this shape. The arguments are f32 or f64 on the CPU, all of one dtype.
+pub fn apply<O: Operation>(
+    operation: O,
+    arguments: &[&Tensor],
+    shape: impl Into<Shape>,
+) -> Result<Tensor> {
+    let Some(first) = arguments.first() else {
+        bail!("{}: an operation has an argument", O::NAME);
+    };
+    let arguments = arguments.iter().map(|it| it.contiguous()).collect::<Result<Vec<_>>>()?;
+    by_dtype!(O::NAME, first.dtype(), T => {
+        let result = {
+            let elements = arguments.iter().map(Elements::of).collect::<Result<Vec<_>>>()?;
+            let slices = elements.iter().map(Elements::slice::<T>).collect::<Result<Vec<_>>>()?;
+            operation.forward(&slices)?
+        };
+        graph::insert(operation, &arguments, result, shape.into())
+    })
+}
+
+/// The places of the gradients for a kernel, as many as it has arguments; there is none for one that is not
+/// wanted or not there.
+pub fn places<const N: usize, T: Scalar>(
+    gradients: &mut [Destination<T>],
+) -> [Option<(&mut [T], Update)>; N] {
+    let mut gradients = gradients.iter_mut();
+    std::array::from_fn(|_| gradients.next().and_then(Destination::place))
+}
 
 /// An element type for which there are kernels: f32 or f64.
 pub trait Scalar: Element + WithDType {
@@ -96,14 +154,9 @@ pub fn no_kernel(operation: &str, dtype: DType) -> candle_core::Error {
     ))
 }
 
-/// The dtype of an argument in the forward pass.
-pub fn dtype(storage: &CpuStorage) -> DType {
-    storage.dtype()
-}
-
-/// The elements of a contiguous argument in the forward pass.
-pub fn elements<'a, T: Scalar>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [T]> {
-    Ok(&storage.as_slice::<T>()?[contiguous(layout)?])
+/// The storage that owns these elements.
+pub fn storage<T: Scalar>(data: Vec<T>) -> CpuStorage {
+    T::to_cpu_storage_owned(data)
 }
 
 /// The elements of a contiguous variable that an operation changes in place.
@@ -111,16 +164,10 @@ pub fn elements_mut<'a, T: Scalar>(
     storage: &'a mut CpuStorage,
     layout: &Layout,
 ) -> Result<&'a mut [T]> {
-    let (range, found) = (contiguous(layout)?, storage.dtype());
     match T::slice_mut(storage) {
-        Some(data) => Ok(&mut data[range]),
-        None => bail!("expected elements of {:?}, found {found:?}", T::DTYPE),
+        Some(data) => Ok(&mut data[contiguous(layout)?]),
+        None => bail!("the variable's elements are not {:?}", T::DTYPE),
     }
-}
-
-/// A result of the forward pass.
-pub fn storage<T: Scalar>(data: Vec<T>) -> CpuStorage {
-    T::to_cpu_storage_owned(data)
 }
 
 /// The elements of a contiguous tensor on the CPU, for as long as this lives.
@@ -152,14 +199,4 @@ fn contiguous(layout: &Layout) -> Result<Range<usize>> {
         Some((start, end)) => Ok(start..end),
         None => bail!("a kernel works on contiguous tensors, not on strides {:?}", layout.stride()),
     }
-}
-
-/// Splits a destination for a kernel: the place and what becomes of what is there.
-pub fn place<T: Scalar>(destination: &mut Option<Destination<T>>) -> Option<(&mut [T], Update)> {
-    destination.as_mut().map(Destination::place)
-}
-
-/// Finishes a destination; what candle expects from `bwd` for its argument.
-pub fn finish<T: Scalar>(destination: Option<Destination<T>>) -> Result<Option<Tensor>> {
-    destination.map_or(Ok(None), Destination::finish)
 }

@@ -1,9 +1,9 @@
 //! What the layers that treat each plane (height, width) of a batch of images by itself have in common.
 
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Shape, Tensor};
+use candle_core::{DType, Device, Tensor};
 use taper_kernels::{PoolAxis, Update, buffer};
 
-use crate::op::{self, Destination, Elements, Scalar, by_dtype};
+use crate::op::{self, Destination, Operation, Scalar, Values};
 use crate::{Error, Result, Size2d};
 
 /// A kernel from planes to planes, made for the sizes of one input.
@@ -19,16 +19,6 @@ pub(crate) trait PlaneKernel: Send + Sync {
 
     /// The gradient of x.
     fn backward<T: Scalar>(&self, values: Values<'_, T>, gradient: &mut [T], update: Update);
-}
-
-/// What the way back starts from.
-pub(crate) struct Values<'a, T> {
-    /// The input.
-    pub(crate) x: &'a [T],
-    /// The output.
-    pub(crate) y: &'a [T],
-    /// The output's gradient.
-    pub(crate) upstream: &'a [T],
 }
 
 /// A checked input: (planes..., height, width), of rank 3 or 4 and not empty.
@@ -78,10 +68,11 @@ impl<'a> Images<'a> {
         } else {
             self.x.clone()
         };
+        let shape = replaced(self.x.dims(), kernel.output());
         let y = if op::has_kernels(&wide) {
-            wide.contiguous()?.apply_op1(OverPlanes(kernel))?
+            let length = shape.iter().product();
+            op::apply(OverPlanes { kernel, length }, &[&wide], shape)?
         } else {
-            let shape = replaced(self.x.dims(), kernel.output());
             composed(&kernel, &wide.reshape((self.planes, self.height, self.width))?)?
                 .reshape(shape)?
         };
@@ -95,54 +86,31 @@ fn replaced(dims: &[usize], (height, width): (usize, usize)) -> Vec<usize> {
     [leading, &[height, width]].concat()
 }
 
-/// The operation of a kernel.
-struct OverPlanes<K>(K);
-
-impl<K: PlaneKernel> OverPlanes<K> {
-    fn pull<T: Scalar>(
-        &self,
-        x: &Tensor,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let Some(mut destination) = Destination::<T>::of(x) else {
-            return Ok(None);
-        };
-        let upstream = upstream.contiguous()?;
-        let (x, y, upstream) = (Elements::of(x)?, Elements::of(y)?, Elements::of(&upstream)?);
-        let values = Values { x: x.slice()?, y: y.slice()?, upstream: upstream.slice()? };
-        let (gradient, update) = destination.place();
-        self.0.backward(values, gradient, update);
-        destination.finish()
-    }
+/// The operation of a kernel, whose output has this many elements.
+struct OverPlanes<K> {
+    kernel: K,
+    length: usize,
 }
 
-impl<K: PlaneKernel> CustomOp1 for OverPlanes<K> {
-    fn name(&self) -> &'static str {
-        K::NAME
+impl<K: PlaneKernel + 'static> Operation for OverPlanes<K> {
+    const NAME: &'static str = K::NAME;
+
+    fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> candle_core::Result<Vec<T>> {
+        let mut y = buffer(self.length);
+        self.kernel.forward(arguments[0], &mut y);
+        Ok(y)
     }
 
-    fn cpu_fwd(
+    fn backward<T: Scalar>(
         &self,
-        storage: &CpuStorage,
-        layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let shape = Shape::from(replaced(layout.dims(), self.0.output()));
-        by_dtype!(K::NAME, op::dtype(storage), T => {
-            let x = op::elements::<T>(storage, layout)?;
-            let mut y = buffer(shape.elem_count());
-            self.0.forward(x, &mut y);
-            Ok((op::storage(y), shape))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        by_dtype!(K::NAME, x.dtype(), T => self.pull::<T>(x, y, upstream))
+        values: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> candle_core::Result<()> {
+        let [of_x] = op::places(gradients);
+        if let Some((gradient, update)) = of_x {
+            self.kernel.backward(values, gradient, update);
+        }
+        Ok(())
     }
 }
 

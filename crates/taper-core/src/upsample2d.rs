@@ -4,8 +4,8 @@ use candle_core::{Module, Tensor};
 use serde::{Deserialize, Serialize};
 use taper_kernels::{Update, Upsample, UpsampleAxis};
 
-use crate::op::Scalar;
-use crate::planes::{Images, PlaneKernel, Terms, Values, product};
+use crate::op::{Scalar, Values};
+use crate::planes::{Images, PlaneKernel, Terms, product};
 use crate::{Error, Result, Size2d};
 
 /// What an [`Upsample2d`] makes of the size of an image.

@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use taper_core::op::{self, Destination, Scalar, by_dtype};
+use candle_core::{CpuStorage, Result, Shape, Tensor};
+use taper_core::op::{self, Destination, Operation, Scalar, Values};
 use taper_kernels::buffer;
 use taper_kernels::loss::{Wanted, rescale};
 
@@ -49,7 +49,8 @@ impl<L: Loss> Fused<L> {
         divisor: Divisor,
     ) -> Result<Tensor> {
         let (wanted, gradient) = (x.track_op(), Mutex::new(None));
-        x.contiguous()?.apply_op1(Self { loss, weights, shape, divisor, wanted, gradient })
+        let result = if divisor.is_some() { Shape::from(()) } else { shape.clone() };
+        op::apply(Self { loss, weights, shape, divisor, wanted, gradient }, &[x], result)
     }
 
     /// The sum of the losses.
@@ -63,58 +64,52 @@ impl<L: Loss> Fused<L> {
         self.loss.evaluate(x, Wanted { weights, scale, losses, gradient })
     }
 
-    fn forward<T: Scalar>(&self, x: &[T]) -> Result<(CpuStorage, Shape)> {
-        let mut gradient = self.wanted.then(|| buffer(x.len()));
-        let value = match self.divisor {
-            Some(divisor) => {
-                let sum = self.evaluate(x, None, gradient.as_deref_mut())?;
-                (op::storage(vec![T::of(sum / divisor)]), Shape::from(()))
-            }
-            None => {
-                let mut losses = buffer(self.shape.elem_count());
-                self.evaluate(x, Some(&mut losses), gradient.as_deref_mut())?;
-                (op::storage(losses), self.shape.clone())
-            }
-        };
-        *self.saved() = gradient.map(op::storage);
-        Ok(value)
-    }
-
-    fn pull<T: Scalar>(&self, x: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
-        let saved = self.saved().take().and_then(|mut storage| T::take(&mut storage));
-        let mut gradient = match saved {
-            Some(gradient) => gradient,
-            None => {
-                let x = op::Elements::of(x)?;
-                let x = x.slice::<T>()?;
-                let mut gradient = buffer(x.len());
-                self.evaluate(x, None, Some(&mut gradient))?;
-                gradient
-            }
-        };
-        let upstream = upstream.contiguous()?;
-        rescale(&mut gradient, op::Elements::of(&upstream)?.slice::<T>()?);
-        Destination::hand_over(x, gradient)
-    }
-
     /// A panic elsewhere leaves a gradient that is whole or none.
     fn saved(&self) -> MutexGuard<'_, Option<CpuStorage>> {
         self.gradient.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<L: Loss> CustomOp1 for Fused<L> {
-    fn name(&self) -> &'static str {
-        L::NAME
+impl<L: Loss> Operation for Fused<L> {
+    const NAME: &'static str = L::NAME;
+
+    fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> Result<Vec<T>> {
+        let x = arguments[0];
+        let mut gradient = self.wanted.then(|| buffer(x.len()));
+        let value = match self.divisor {
+            Some(divisor) => {
+                let sum = self.evaluate(x, None, gradient.as_deref_mut())?;
+                vec![T::of(sum / divisor)]
+            }
+            None => {
+                let mut losses = buffer(self.shape.elem_count());
+                self.evaluate(x, Some(&mut losses), gradient.as_deref_mut())?;
+                losses
+            }
+        };
+        *self.saved() = gradient.map(op::storage);
+        Ok(value)
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        by_dtype!(L::NAME, op::dtype(storage), T => {
-            self.forward::<T>(op::elements(storage, layout)?)
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, _value: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
-        by_dtype!(L::NAME, x.dtype(), T => self.pull::<T>(x, upstream))
+    fn backward<T: Scalar>(
+        &self,
+        values: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> Result<()> {
+        let saved = self.saved().take().and_then(|mut storage| T::take(&mut storage));
+        let mut gradient = match saved {
+            Some(gradient) => gradient,
+            None => {
+                let x = values.arguments[0];
+                let mut gradient = buffer(x.len());
+                self.evaluate(x, None, Some(&mut gradient))?;
+                gradient
+            }
+        };
+        rescale(&mut gradient, values.upstream);
+        if let [of_x] = gradients {
+            of_x.hand_over(gradient);
+        }
+        Ok(())
     }
 }

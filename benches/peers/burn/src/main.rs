@@ -10,6 +10,7 @@ use std::io;
 use burn::nn::conv::{Conv2dConfig, ConvTranspose2dConfig};
 use burn::nn::loss::{BinaryCrossEntropyLossConfig, CrossEntropyLossConfig, MseLoss, Reduction};
 use burn::nn::{BatchNormConfig, LayerNormConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 
 use peer::{Failure, Introduction, Wanted, Work};
@@ -112,23 +113,22 @@ fn product(size: usize) -> Work {
     })
 }
 
-/// A layer forward and backward, its input the output of a reshape. burn's gradients begin at a number,
+/// A layer forward and backward, its input the output of a rectifier. burn's gradients begin at a number,
 /// so both sides of the difference end in a sum of products with the layer's gradient.
 fn layer<const D: usize>(
     shape: [usize; D],
     forward: impl Fn(Tensor<D>) -> Tensor<D> + 'static,
 ) -> Work {
-    let size = shape.iter().product::<usize>();
-    let leaf = noise([size]).require_grad();
-    let of_output = noise(forward(leaf.clone().reshape(shape)).dims());
+    let leaf = noise(shape).require_grad();
+    let of_output = noise(forward(relu(leaf.clone())).dims());
     let (of_input, base) = (noise(shape), leaf.clone());
     let run = move || -> Result<(), Failure> {
-        let y = forward(leaf.clone().reshape(shape));
+        let y = forward(relu(leaf.clone()));
         drop((y * of_output.clone()).sum().backward());
         Ok(())
     };
     Work::new(run).over(move || -> Result<(), Failure> {
-        drop((base.clone().reshape(shape) * of_input.clone()).sum().backward());
+        drop((relu(base.clone()) * of_input.clone()).sum().backward());
         Ok(())
     })
 }

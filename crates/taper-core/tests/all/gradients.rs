@@ -2,10 +2,8 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Module, Shape, Tensor, Var, bail,
-};
-use taper_core::op::{self, Destination, Elements};
+use candle_core::{DType, Device, Module, Tensor, Var, bail};
+use taper_core::op::{self, Destination, Operation, Scalar, Values};
 use taper_core::testing::assert_close;
 use taper_core::{
     Activation, GradientStore, Gradients, Linear, LinearConfig, Parameters, Result, linear, stream,
@@ -22,65 +20,43 @@ enum Fault {
     Panic,
 }
 
-/// a · b elementwise, in f64, as an operation of another crate would be written.
+/// a · b elementwise, as an operation of another crate would be written.
 struct Product(Fault);
 
-impl Product {
-    fn pull(
+impl Operation for Product {
+    const NAME: &'static str = "product";
+
+    fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> candle_core::Result<Vec<T>> {
+        Ok(arguments[0].iter().zip(arguments[1]).map(|(a, b)| *a * *b).collect())
+    }
+
+    fn backward<T: Scalar>(
         &self,
-        argument: &Tensor,
-        other: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<Option<Destination<f64>>> {
-        let Some(mut destination) = Destination::<f64>::of(argument) else { return Ok(None) };
-        let upstream = upstream.contiguous()?;
-        let (other, upstream) = (Elements::of(other)?, Elements::of(&upstream)?);
-        let (place, update) = destination.place();
-        for (at, place) in place.iter_mut().enumerate() {
-            let term = other.slice::<f64>()?[at] * upstream.slice::<f64>()?[at];
-            *place = if update == Update::Add { *place + term } else { term };
+        values: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> candle_core::Result<()> {
+        for (at, gradient) in gradients.iter_mut().enumerate() {
+            let Some((places, update)) = gradient.place() else { continue };
+            let terms = values.arguments[1 - at].iter().zip(values.upstream);
+            for (place, (other, upstream)) in places.iter_mut().zip(terms) {
+                let term = *other * *upstream;
+                *place = if update == Update::Add { *place + term } else { term };
+            }
         }
-        Ok(Some(destination))
-    }
-}
-
-impl CustomOp2 for Product {
-    fn name(&self) -> &'static str {
-        "product"
-    }
-
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let (a, b) = (op::elements::<f64>(a, a_layout)?, op::elements::<f64>(b, b_layout)?);
-        let product = a.iter().zip(b).map(|(a, b)| a * b).collect();
-        Ok((op::storage::<f64>(product), a_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        a: &Tensor,
-        b: &Tensor,
-        _product: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        // Both at once, as a kernel wants them.
-        let (of_a, of_b) = (self.pull(a, b, upstream)?, self.pull(b, a, upstream)?);
-        let of_a = op::finish(of_a)?;
         match self.0 {
-            Fault::None => Ok((of_a, op::finish(of_b)?)),
+            Fault::None => Ok(()),
             Fault::Error => bail!("the operation failed"),
             Fault::Panic => panic::resume_unwind(Box::new("the operation panicked")),
         }
     }
 }
 
+fn apply(fault: Fault, a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
+    op::apply(Product(fault), &[a, b], a.shape())
+}
+
 fn product(a: &Tensor, b: &Tensor) -> candle_core::Result<Tensor> {
-    a.apply_op2(b, Product(Fault::None))
+    apply(Fault::None, a, b)
 }
 
 fn var(values: &[f64]) -> Var {
@@ -265,7 +241,7 @@ fn a_backward_pass_that_fails_leaves_no_gradient() -> Result<()> {
         let mut gradients = Gradients::new([&x, &y])?;
         gradients.backward(&product(&x, &y)?.sum_all()?)?;
         // The outer product has written the gradient of x when the inner one fails.
-        let loss = product(&x, &x.apply_op2(&y, Product(fault))?)?.sum_all()?;
+        let loss = product(&x, &apply(fault, &x, &y)?)?.sum_all()?;
         let result = panic::catch_unwind(AssertUnwindSafe(|| gradients.accumulate(&loss)));
         match fault {
             Fault::Panic => {
@@ -287,34 +263,28 @@ fn a_backward_pass_that_fails_leaves_no_gradient() -> Result<()> {
 /// x, with a backward pass within the backward pass: the gradient is upstream times that of Σ w · w.
 struct Nested(Var);
 
-impl CustomOp1 for Nested {
-    fn name(&self) -> &'static str {
-        "nested"
+impl Operation for Nested {
+    const NAME: &'static str = "nested";
+
+    fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> candle_core::Result<Vec<T>> {
+        Ok(arguments[0].to_vec())
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        Ok((op::storage(op::elements::<f64>(x, layout)?.to_vec()), layout.shape().clone()))
-    }
-
-    fn bwd(
+    fn backward<T: Scalar>(
         &self,
-        x: &Tensor,
-        _y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let mut destination = Destination::<f64>::of(x);
+        values: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> candle_core::Result<()> {
         let mut inner = Gradients::new([&self.0])?;
         inner.backward(&product(&self.0, &self.0)?.sum_all()?)?;
         let slope = gradient(&inner, &self.0);
-        if let Some((place, update)) = op::place(&mut destination) {
+        let [of_x] = op::places(gradients);
+        if let Some((place, update)) = of_x {
             assert!(update == Update::Replace);
-            let upstream = upstream.flatten_all()?.to_vec1::<f64>()?;
-            place
-                .iter_mut()
-                .zip(upstream.iter().zip(slope))
-                .for_each(|(place, (a, b))| *place = a * b);
+            let terms = values.upstream.iter().zip(slope);
+            place.iter_mut().zip(terms).for_each(|(place, (a, b))| *place = *a * T::of(b));
         }
-        op::finish(destination)
+        Ok(())
     }
 }
 
@@ -323,7 +293,7 @@ fn backward_passes_may_be_nested() -> Result<()> {
     let (w, x) = (var(&[3.0, 5.0]), var(&[1.0, 2.0]));
     let mut gradients = Gradients::new([&w, &x])?;
     // The outer pass writes the gradient of w before and after the inner one, which uses w, too.
-    let inner = product(&w, &x)?.apply_op1(Nested(w.clone()))?;
+    let inner = op::apply(Nested(w.clone()), &[&product(&w, &x)?], 2)?;
     gradients.backward(&product(&w, &inner)?.sum_all()?)?;
     // w N(w x), where N' is 2 w: N + w 2w x, and w 2w w.
     assert_eq!(gradient(&gradients, &w), [21.0, 110.0]);

@@ -6,6 +6,7 @@ mod convolutions;
 mod gradients;
 mod initial_values;
 mod layers;
+mod operations;
 mod optim;
 mod parameters;
 mod pooling;

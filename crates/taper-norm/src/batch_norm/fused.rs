@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, DType, Layout, Shape, Tensor};
-use taper_core::op::{self, Destination, Elements, Scalar, by_dtype};
+use candle_core::{DType, Tensor};
+use taper_core::op::{self, Destination, Elements, Operation, Scalar, Values};
 use taper_kernels::buffer;
 use taper_kernels::norm::{BatchNorm, Gradients, Input, Statistics};
 
@@ -32,24 +32,19 @@ impl Arguments<'_> {
     }
 
     fn apply(&self, mode: Mode, found: Found) -> candle_core::Result<Tensor> {
-        let x = self.x.contiguous()?;
-        let like_x = |tensor: &Tensor| tensor.to_dtype(x.dtype())?.contiguous();
         let sizes = BatchNorm {
-            samples: x.dims()[0],
-            channels: x.dims()[1],
-            places: x.dims()[2..].iter().product(),
+            samples: self.x.dims()[0],
+            channels: self.x.dims()[1],
+            places: self.x.dims()[2..].iter().product(),
             rectify: self.rectify,
         };
         let op = Fused { sizes, mode, found, residual: self.residual.is_some() };
-        match (self.residual, self.affine) {
-            (None, None) => x.apply_op1(op),
-            (None, Some((weight, bias))) => x.apply_op3(&like_x(weight)?, &like_x(bias)?, op),
-            (Some(residual), None) => x.apply_op2(&like_x(residual)?, op),
-            (Some(residual), Some((weight, bias))) => {
-                let affine = like_x(weight)?.apply_op2(&like_x(bias)?, Pack)?;
-                x.apply_op3(&like_x(residual)?, &affine, op)
-            }
-        }
+        let (weight, bias) = self.affine.map(|(weight, bias)| (weight, bias)).unzip();
+        let others = [self.residual, weight, bias].into_iter().flatten();
+        let others: Vec<Tensor> =
+            others.map(|it| it.to_dtype(self.x.dtype())).collect::<candle_core::Result<_>>()?;
+        let arguments: Vec<&Tensor> = [self.x].into_iter().chain(&others).collect();
+        op::apply(op, &arguments, self.x.shape())
     }
 }
 
@@ -72,52 +67,31 @@ enum Mode {
     Evaluate,
 }
 
-/// f(normalised x · weight + bias + residual) of contiguous tensors, as an operation on x; on x and the
-/// residual; on x, weight and bias; or on x, the residual, and weight and bias packed into one.
+/// f(normalised x · weight + bias + residual), an operation on x and what there is of residual, weight and bias.
 struct Fused {
     sizes: BatchNorm,
     mode: Mode,
     found: Found,
+    /// Whether there is a residual.
     residual: bool,
 }
 
-/// An argument in the forward pass.
-type Stored<'a> = (&'a CpuStorage, &'a Layout);
-
-fn read<'a, T: Scalar>((storage, layout): &Stored<'a>) -> candle_core::Result<&'a [T]> {
-    op::elements(storage, layout)
+impl Fused {
+    /// Residual, weight and bias of what follows x.
+    fn split<A>(&self, others: impl IntoIterator<Item = A>) -> [Option<A>; 3] {
+        let mut others = others.into_iter();
+        let residual = if self.residual { others.next() } else { None };
+        [residual, others.next(), others.next()]
+    }
 }
 
-impl Fused {
-    /// The two rows of a packed weight and bias.
-    fn unpack<'a, T>(&self, packed: &'a [T]) -> [&'a [T]; 2] {
-        let (weight, bias) = packed.split_at(self.sizes.channels);
-        [weight, bias]
-    }
+impl Operation for Fused {
+    const NAME: &'static str = NAME;
 
-    fn run(
-        &self,
-        x: Stored<'_>,
-        others: &[Stored<'_>],
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        by_dtype!(NAME, op::dtype(x.0), T => self.run_as::<T>(x, others))
-    }
-
-    fn run_as<T: Scalar>(
-        &self,
-        x: Stored<'_>,
-        others: &[Stored<'_>],
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let others = others.iter().map(read::<T>).collect::<candle_core::Result<Vec<_>>>()?;
-        let (residual, affine) = match (self.residual, &others[..]) {
-            (false, &[weight, bias]) => (None, Some([weight, bias])),
-            (true, &[residual, packed]) => (Some(residual), Some(self.unpack(packed))),
-            (true, &[residual]) => (Some(residual), None),
-            _ => (None, None),
-        };
-        let [weight, bias] = affine.map_or([None; 2], |affine| affine.map(Some));
-        let input = Input { x: read::<T>(&x)?, weight, bias, residual };
-        let mut y = buffer::<T>(input.x.len());
+    fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> candle_core::Result<Vec<T>> {
+        let [residual, weight, bias] = self.split(arguments[1..].iter().copied());
+        let input = Input { x: arguments[0], weight, bias, residual };
+        let mut y = buffer(input.x.len());
         match self.mode {
             Mode::Train { divisor, eps } => {
                 let statistics = self.sizes.train(input, divisor, eps, &mut y);
@@ -126,231 +100,31 @@ impl Fused {
             }
             Mode::Evaluate => self.sizes.evaluate(input, self.found.get()?, &mut y),
         }
-        Ok((op::storage(y), x.1.shape().clone()))
+        Ok(y)
     }
 
-    /// The gradients of x, the residual, weight and bias (or the packed two in the place of the weight).
-    fn pull<T: Scalar>(
+    fn backward<T: Scalar>(
         &self,
-        x: &Tensor,
-        residual: Option<&Tensor>,
-        affine: Affine<'_>,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; 4]> {
-        let upstream = upstream.contiguous()?;
-        let mut of_x = Destination::<T>::of(x);
+        values: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> candle_core::Result<()> {
+        let Values { arguments, result, upstream } = values;
+        let [_, weight, _] = self.split(arguments[1..].iter().copied());
+        let (of_x, others) = gradients.split_at_mut(1);
+        let [of_x] = op::places(of_x);
+        let [mut of_residual, of_weight, of_bias] = self.split(others);
         // Without a rectifier the residual's gradient is the result's.
-        let straight = residual.filter(|residual| !self.sizes.rectify && residual.track_op());
-        let mut of_residual =
-            residual.filter(|_| self.sizes.rectify).and_then(Destination::<T>::of);
-        let (mut of_weight, mut of_bias) = match affine {
-            Affine::None => (None, None),
-            Affine::Packed(packed) => (Destination::<T>::of(packed), None),
-            Affine::Two(weight, bias) => (Destination::of(weight), Destination::of(bias)),
-        };
-        {
-            let weight = match affine {
-                Affine::None => None,
-                Affine::Packed(weight) | Affine::Two(weight, _) => Some(Elements::of(weight)?),
-            };
-            let weight = match &weight {
-                Some(weight) => Some(&weight.slice::<T>()?[..self.sizes.channels]),
-                None => None,
-            };
-            let mut gradients = Gradients {
-                x: op::place(&mut of_x),
-                weight: op::place(&mut of_weight),
-                bias: op::place(&mut of_bias),
-                residual: op::place(&mut of_residual),
-            };
-            if let Affine::Packed(_) = affine
-                && let Some((packed, update)) = gradients.weight.take()
-            {
-                let (weight, bias) = packed.split_at_mut(self.sizes.channels);
-                gradients.weight = Some((weight, update));
-                gradients.bias = Some((bias, update));
-            }
-            self.sizes.backward(
-                Elements::of(x)?.slice()?,
-                weight,
-                Elements::of(y)?.slice()?,
-                Elements::of(&upstream)?.slice()?,
-                self.found.get()?,
-                gradients,
-            );
+        if let Some(of_residual) = of_residual.take_if(|_| !self.sizes.rectify) {
+            of_residual.hand_upstream(upstream);
         }
-        let of_residual = match straight {
-            Some(_) => Some(upstream),
-            None => op::finish(of_residual)?,
+        let gradients = Gradients {
+            x: of_x,
+            weight: of_weight.and_then(Destination::place),
+            bias: of_bias.and_then(Destination::place),
+            residual: of_residual.and_then(Destination::place),
         };
-        Ok([op::finish(of_x)?, of_residual, op::finish(of_weight)?, op::finish(of_bias)?])
-    }
-
-    fn backward(
-        &self,
-        x: &Tensor,
-        residual: Option<&Tensor>,
-        affine: Affine<'_>,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; 4]> {
-        by_dtype!(NAME, x.dtype(), T => self.pull::<T>(x, residual, affine, y, upstream))
-    }
-}
-
-/// Weight and bias in the backward pass.
-#[derive(Clone, Copy)]
-enum Affine<'a> {
-    None,
-    Packed(&'a Tensor),
-    Two(&'a Tensor, &'a Tensor),
-}
-
-impl CustomOp1 for Fused {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.run((x, layout), &[])
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<Option<Tensor>> {
-        let [of_x, ..] = self.backward(x, None, Affine::None, y, upstream)?;
-        Ok(of_x)
-    }
-}
-
-impl CustomOp2 for Fused {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        residual: &CpuStorage,
-        residual_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.run((x, x_layout), &[(residual, residual_layout)])
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        residual: &Tensor,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_residual, ..] =
-            self.backward(x, Some(residual), Affine::None, y, upstream)?;
-        Ok((of_x, of_residual))
-    }
-}
-
-impl CustomOp3 for Fused {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        second: &CpuStorage,
-        second_layout: &Layout,
-        third: &CpuStorage,
-        third_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        self.run((x, x_layout), &[(second, second_layout), (third, third_layout)])
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        second: &Tensor,
-        third: &Tensor,
-        y: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        if self.residual {
-            let affine = Affine::Packed(third);
-            let [of_x, of_residual, of_affine, _] =
-                self.backward(x, Some(second), affine, y, upstream)?;
-            return Ok((of_x, of_residual, of_affine));
-        }
-        let affine = Affine::Two(second, third);
-        let [of_x, _, of_weight, of_bias] = self.backward(x, None, affine, y, upstream)?;
-        Ok((of_x, of_weight, of_bias))
-    }
-}
-
-/// Two vectors of one length as the rows of a matrix: candle's operations have three arguments at most.
-struct Pack;
-
-impl Pack {
-    fn split<T: Scalar>(
-        arguments: [&Tensor; 2],
-        upstream: &Tensor,
-    ) -> candle_core::Result<[Option<Tensor>; 2]> {
-        let upstream = upstream.contiguous()?;
-        let upstream = Elements::of(&upstream)?;
-        let rows = upstream.slice::<T>()?;
-        let [first, second] = arguments;
-        let (a, b) = rows.split_at(first.elem_count());
-        let hand = |argument: &Tensor, row: &[T]| {
-            let mut destination = Destination::<T>::of(argument);
-            if let Some((gradient, update)) = op::place(&mut destination) {
-                match update {
-                    taper_kernels::Update::Replace => gradient.copy_from_slice(row),
-                    taper_kernels::Update::Add => {
-                        gradient.iter_mut().zip(row).for_each(|(sum, addend)| *sum += *addend);
-                    }
-                }
-            }
-            op::finish(destination)
-        };
-        Ok([hand(first, a)?, hand(second, b)?])
-    }
-}
-
-impl CustomOp2 for Pack {
-    fn name(&self) -> &'static str {
-        "pack"
-    }
-
-    fn cpu_fwd(
-        &self,
-        first: &CpuStorage,
-        first_layout: &Layout,
-        second: &CpuStorage,
-        second_layout: &Layout,
-    ) -> candle_core::Result<(CpuStorage, Shape)> {
-        by_dtype!("pack", op::dtype(first), T => {
-            let first = op::elements::<T>(first, first_layout)?;
-            let rows = [first, op::elements(second, second_layout)?].concat();
-            Ok((op::storage(rows), Shape::from((2, first.len()))))
-        })
-    }
-
-    fn bwd(
-        &self,
-        first: &Tensor,
-        second: &Tensor,
-        _rows: &Tensor,
-        upstream: &Tensor,
-    ) -> candle_core::Result<(Option<Tensor>, Option<Tensor>)> {
-        let [a, b] = by_dtype!("pack", first.dtype(), T => {
-            Self::split::<T>([first, second], upstream)
-        })?;
-        Ok((a, b))
+        self.sizes.backward(arguments[0], weight, result, upstream, self.found.get()?, gradients);
+        Ok(())
     }
 }
 
