@@ -7,6 +7,7 @@ use taper_kernels::{Axis, Convolution};
 use crate::convolution::{
     ConvolutionOp, Direction, check_groups, check_input, check_size, check_tensors,
 };
+use crate::initializer::affine;
 use crate::{Activation, Error, FanMode, Initializer, Nonlinearity, Padding2d, Result, Size2d};
 
 /// How [`conv2d`] makes a layer.
@@ -66,15 +67,9 @@ pub fn conv2d(
     check_config("conv2d", &config)?;
     let inputs = in_channels / config.groups;
     let shape = Shape::from((out_channels, inputs, kernel.height, kernel.width));
-    let weight = config.weight_init.parameter(shape, "weight", &vb)?;
-    if !config.bias {
-        return Conv2d::new(weight, None, config);
-    }
-    let bound = 1.0 / ((inputs * kernel.height * kernel.width) as f64).sqrt();
-    let bias_init = config.bias_init.unwrap_or(Initializer::Uniform { low: -bound, high: bound });
-    let shape = Shape::from(out_channels);
-    let bias = bias_init.parameter(shape, "bias", &vb)?;
-    Conv2d::new(weight, Some(bias), config)
+    let bias_init = config.bias.then_some(config.bias_init);
+    let (weight, bias) = affine(shape, out_channels, config.weight_init, bias_init, &vb)?;
+    Conv2d::new(weight, bias, config)
 }
 
 fn check_config(operation: &'static str, config: &Conv2dConfig) -> Result<()> {

@@ -7,6 +7,7 @@ use taper_kernels::{Axis, Convolution};
 use crate::convolution::{
     ConvolutionOp, Direction, check_groups, check_input, check_size, check_tensors,
 };
+use crate::initializer::affine;
 use crate::{Activation, Error, FanMode, Initializer, Nonlinearity, Padding2d, Result, Size2d};
 
 /// How [`conv_transpose2d`] makes a layer.
@@ -70,16 +71,9 @@ pub fn conv_transpose2d(
     check_config("conv_transpose2d", &config)?;
     let outputs = out_channels / config.groups;
     let shape = Shape::from((in_channels, outputs, kernel.height, kernel.width));
-    let weight = config.weight_init.parameter(shape, "weight", &vb)?;
-    if !config.bias {
-        return ConvTranspose2d::new(weight, None, config);
-    }
-    // PyTorch reads the fan off the weight's shape, as for a convolution.
-    let bound = 1.0 / ((outputs * kernel.height * kernel.width) as f64).sqrt();
-    let bias_init = config.bias_init.unwrap_or(Initializer::Uniform { low: -bound, high: bound });
-    let shape = Shape::from(out_channels);
-    let bias = bias_init.parameter(shape, "bias", &vb)?;
-    ConvTranspose2d::new(weight, Some(bias), config)
+    let bias_init = config.bias.then_some(config.bias_init);
+    let (weight, bias) = affine(shape, out_channels, config.weight_init, bias_init, &vb)?;
+    ConvTranspose2d::new(weight, bias, config)
 }
 
 fn check_config(operation: &'static str, config: &ConvTranspose2dConfig) -> Result<()> {

@@ -300,6 +300,26 @@ fn kaiming_std(mode: FanMode, nonlinearity: Nonlinearity, shape: &Shape) -> Resu
     Ok(nonlinearity.gain() / fan.sqrt())
 }
 
+/// The parameters `weight` and, if there is to be one, `bias` of a layer with these outputs. `bias_init` says whether
+/// there is, and how it begins: `None` within is PyTorch's U(−b, b) with b = 1 / √fan_in.
+pub(crate) fn affine(
+    shape: impl Into<Shape>,
+    outputs: usize,
+    weight_init: Initializer,
+    bias_init: Option<Option<Initializer>>,
+    vb: &VarBuilder,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let shape = shape.into();
+    let (fan_in, _) = fans(&shape)?;
+    let weight = weight_init.parameter(shape, "weight", vb)?;
+    let bound = 1.0 / fan_in.sqrt();
+    let bias = bias_init.map(|init| {
+        let init = init.unwrap_or(Initializer::Uniform { low: -bound, high: bound });
+        init.parameter(outputs, "bias", vb)
+    });
+    Ok((weight, bias.transpose()?))
+}
+
 fn fans(shape: &Shape) -> Result<(f64, f64)> {
     match *shape.dims() {
         [outputs, inputs, ref kernel @ ..] if shape.elem_count() > 0 => {

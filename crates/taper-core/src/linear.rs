@@ -4,6 +4,7 @@ use candle_core::{D, Module, Tensor};
 use candle_nn::VarBuilder;
 use taper_kernels::buffer;
 
+use crate::initializer::affine;
 use crate::op::{self, Destination, Operation, Scalar, Values};
 use crate::{Activation, Error, FanMode, Initializer, Nonlinearity, Result};
 
@@ -47,14 +48,9 @@ pub fn linear(
             return Err(Error::argument("linear", argument, "at least 1", features));
         }
     }
-    let weight = config.weight_init.parameter((out_features, in_features), "weight", &vb)?;
-    if !config.bias {
-        return Ok(Linear::new(weight, None)?.with_activation(config.activation));
-    }
-    let bound = 1.0 / (in_features as f64).sqrt();
-    let bias_init = config.bias_init.unwrap_or(Initializer::Uniform { low: -bound, high: bound });
-    let bias = bias_init.parameter(out_features, "bias", &vb)?;
-    Ok(Linear::new(weight, Some(bias))?.with_activation(config.activation))
+    let (shape, bias_init) = ((out_features, in_features), config.bias.then_some(config.bias_init));
+    let (weight, bias) = affine(shape, out_features, config.weight_init, bias_init, &vb)?;
+    Ok(Linear::new(weight, bias)?.with_activation(config.activation))
 }
 
 /// A fully connected layer.

@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use std::any::TypeId;
 use std::ops::Range;
 
 use crate::Element;
@@ -129,57 +128,29 @@ unsafe fn product<T: Element>(
         assert!(empty || end < matrix.data.len(), "a matrix within its slice");
     }
     let keep = update == Update::Add;
-    // Two concrete calls: only these types are `Element`.
-    if TypeId::of::<T>() == TypeId::of::<f32>() {
-        // SAFETY: T is f32; the operands lie within their slices, as asserted; `out` as the caller promises.
-        unsafe {
-            gemm::gemm::<f32>(
-                a.rows,
-                b.columns,
-                a.columns,
-                out.cast(),
-                1,
-                stride as isize,
-                keep,
-                a.data.as_ptr().cast(),
-                a.column_stride as isize,
-                a.row_stride as isize,
-                b.data.as_ptr().cast(),
-                b.column_stride as isize,
-                b.row_stride as isize,
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
-    } else {
-        // SAFETY: as above, with T f64.
-        unsafe {
-            gemm::gemm::<f64>(
-                a.rows,
-                b.columns,
-                a.columns,
-                out.cast(),
-                1,
-                stride as isize,
-                keep,
-                a.data.as_ptr().cast(),
-                a.column_stride as isize,
-                a.row_stride as isize,
-                b.data.as_ptr().cast(),
-                b.column_stride as isize,
-                b.row_stride as isize,
-                1.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::None,
-            );
-        }
+    // SAFETY: the operands lie within their slices, as asserted; `out` as the caller promises.
+    unsafe {
+        gemm::gemm::<T>(
+            a.rows,
+            b.columns,
+            a.columns,
+            out,
+            1,
+            stride as isize,
+            keep,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            T::ONE,
+            T::ONE,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
     }
 }
 
