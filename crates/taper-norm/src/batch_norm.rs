@@ -1,5 +1,7 @@
 //! Batch normalization for inputs of any number of axes.
 
+mod composed;
+mod config;
 mod fused;
 mod running;
 
@@ -8,69 +10,9 @@ use candle_nn::{Init, ModuleT, VarBuilder};
 use taper_core::{Activation, Error, Result, op};
 use taper_kernels::norm::Statistics;
 
+pub use config::{BatchNormConfig, Momentum, Variance};
 use fused::{Arguments, numbers};
 pub use running::RunningStatistics;
-
-/// How [`batch_norm`] makes a layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct BatchNormConfig {
-    /// What is added to the variance before the square root.
-    pub eps: f64,
-    /// How a batch moves the running statistics.
-    pub momentum: Momentum,
-    /// Whether there are a `weight` and a `bias`.
-    pub affine: bool,
-    /// Whether running statistics are kept; without them batches normalise themselves in evaluation too.
-    pub track_running_stats: bool,
-    /// The variance that normalises in training.
-    pub batch_variance: Variance,
-    /// The variance that the running statistics take up.
-    pub running_variance: Variance,
-    /// What is applied to the output in the same pass.
-    pub activation: Activation,
-}
-
-impl Default for BatchNormConfig {
-    fn default() -> Self {
-        Self {
-            eps: 1e-5,
-            momentum: Momentum::Exponential(0.1),
-            affine: true,
-            track_running_stats: true,
-            batch_variance: Variance::Biased,
-            running_variance: Variance::Unbiased,
-            activation: Activation::Identity,
-        }
-    }
-}
-
-/// How a batch moves the running statistics.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Momentum {
-    /// By this part of the way, from 0 to 1: PyTorch's convention, 1 minus that of Keras and the paper's
-    /// moving average.
-    Exponential(f64),
-    /// To the plain average over all batches so far: PyTorch's `momentum=None`.
-    Cumulative,
-}
-
-/// What the sum of the squared distances from the mean is divided by, for n values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variance {
-    /// n.
-    Biased,
-    /// n − 1.
-    Unbiased,
-}
-
-impl Variance {
-    fn divisor(self, count: usize) -> f64 {
-        match self {
-            Self::Biased => count as f64,
-            Self::Unbiased => (count - 1) as f64,
-        }
-    }
-}
 
 /// A batch normalization layer of `vb`'s parameters `weight` and `bias` and its running statistics
 /// `running_mean`, `running_var` and `num_batches_tracked`, as far as `config` has them; see [`BatchNorm`].
@@ -186,7 +128,10 @@ impl BatchNorm {
         running: Option<RunningStatistics>,
         config: BatchNormConfig,
     ) -> Result<Self> {
-        check_config(num_features, &config)?;
+        if num_features == 0 {
+            return Err(invalid("num_features", "at least 1", 0));
+        }
+        config.check()?;
         check_present("affine", config.affine, affine.is_some())?;
         check_present("running", config.track_running_stats, running.is_some())?;
         if let Some((weight, bias)) = &affine {
@@ -287,46 +232,6 @@ impl BatchNorm {
         if rectify { Ok(y) } else { activation.forward(&y) }
     }
 
-    /// The twin of [`fused`](Self::fused) in candle's operations.
-    fn composed(
-        &self,
-        x: &Tensor,
-        residual: Option<&Tensor>,
-        running: Option<&RunningStatistics>,
-        count: usize,
-        update: Option<usize>,
-    ) -> candle_core::Result<Tensor> {
-        let y = match running {
-            Some(running) => self.by_running(x, running)?,
-            None => {
-                let divisor = self.config.batch_variance.divisor(count);
-                let (y, moments) = by_batch(x, self.affine.as_ref(), divisor, self.config.eps)?;
-                self.track(update, &numbers(&moments.mean)?, &numbers(&moments.squares)?)?;
-                y
-            }
-        };
-        let y = match residual {
-            Some(residual) => (y + residual)?,
-            None => y,
-        };
-        self.config.activation.forward(&y)
-    }
-
-    /// Normalises by the running statistics.
-    fn by_running(&self, x: &Tensor, running: &RunningStatistics) -> candle_core::Result<Tensor> {
-        let channels = |tensor: &Tensor| along_channels(&tensor.to_dtype(x.dtype())?, x.rank());
-        let mean = running.mean.as_detached_tensor();
-        let variance = running.variance.as_detached_tensor().to_dtype(x.dtype())?;
-        let std = channels(&(variance + self.config.eps)?.sqrt()?)?;
-        let centred = x.broadcast_sub(&channels(&mean)?)?;
-        match &self.affine {
-            None => centred.broadcast_div(&std),
-            Some((weight, bias)) => {
-                centred.broadcast_mul(&(channels(weight)? / std)?)?.broadcast_add(&channels(bias)?)
-            }
-        }
-    }
-
     /// Moves the running statistics by those of a batch of `update` values a channel.
     fn track(&self, update: Option<usize>, mean: &[f64], squares: &[f64]) -> Result<()> {
         let (Some(running), Some(count)) = (&self.running, update) else {
@@ -345,70 +250,6 @@ impl ModuleT for BatchNorm {
 }
 
 const FORWARD: &str = "BatchNorm::forward_t";
-
-/// The statistics of a batch, detached.
-struct Moments {
-    /// (C).
-    mean: Tensor,
-    /// The sums of the squared distances from the mean, (C).
-    squares: Tensor,
-}
-
-/// Normalises by the batch's own statistics in candle's operations, and returns them.
-fn by_batch(
-    x: &Tensor,
-    affine: Option<&(Tensor, Tensor)>,
-    divisor: f64,
-    eps: f64,
-) -> candle_core::Result<(Tensor, Moments)> {
-    let columns = x.transpose(0, 1)?.contiguous()?;
-    let shape = columns.shape().clone();
-    let columns = columns.reshape((x.dims()[1], ()))?;
-    // Any shift leaves the result as it is and needs no gradient; one near the mean makes the distances
-    // small, so that their own mean has no rounding of the mean's size.
-    let shift = columns.detach().mean_keepdim(1)?;
-    let columns = columns.broadcast_sub(&shift)?;
-    let mean = columns.mean_keepdim(1)?;
-    let centred = columns.broadcast_sub(&mean)?;
-    let squares = centred.sqr()?.sum_keepdim(1)?;
-    let std = ((&squares / divisor)? + eps)?.sqrt()?;
-    let y = match affine {
-        None => centred.broadcast_div(&std)?,
-        Some((weight, bias)) => {
-            let of_channel = |tensor: &Tensor| tensor.to_dtype(x.dtype())?.unsqueeze(1);
-            let scale = (of_channel(weight)? / std)?;
-            centred.broadcast_mul(&scale)?.broadcast_add(&of_channel(bias)?)?
-        }
-    };
-    let moments = Moments {
-        mean: (mean + shift)?.squeeze(1)?.detach(),
-        squares: squares.squeeze(1)?.detach(),
-    };
-    Ok((y.reshape(shape)?.transpose(0, 1)?.contiguous()?, moments))
-}
-
-/// `tensor` (C) in a shape that broadcasts along axis 1 of `rank` axes.
-fn along_channels(tensor: &Tensor, rank: usize) -> candle_core::Result<Tensor> {
-    let mut shape = vec![1; rank];
-    shape[1] = tensor.elem_count();
-    tensor.reshape(shape)
-}
-
-fn check_config(num_features: usize, config: &BatchNormConfig) -> Result<()> {
-    if num_features == 0 {
-        return Err(invalid("num_features", "at least 1", 0));
-    }
-    // Written so that NaN is refused.
-    if !(config.eps > 0.0 && config.eps.is_finite()) {
-        return Err(invalid("eps", "above 0 and finite", config.eps));
-    }
-    match config.momentum {
-        Momentum::Exponential(momentum) if !(0.0..=1.0).contains(&momentum) => {
-            Err(invalid("momentum", "from 0 to 1", momentum))
-        }
-        _ => Ok(()),
-    }
-}
 
 fn check_present(argument: &str, expected: bool, received: bool) -> Result<()> {
     let name = |there: bool| if there { "given" } else { "none" };
