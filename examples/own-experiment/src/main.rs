@@ -6,6 +6,10 @@ use std::process::ExitCode;
 
 use taper_lab::{Build, Registry};
 
+/// Keeps the memory of large tensors, which the system's allocator gives back after each step.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let registry = Registry::new().with::<experiment::Experiment>();
     let build = Build {
