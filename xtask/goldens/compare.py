@@ -2,7 +2,7 @@
 
 `compare.py FRESH` reads `FRESH/<crate>/<name>.json` and `crates/<crate>/tests/golden/<name>.json`. A
 real number agrees within TOLERANCE of the largest magnitude in its list, since another processor adds
-in another order; everything else agrees exactly. Which versions made a file is not compared.
+in another order, or within NOISE; everything else agrees exactly. Which versions made a file is not compared.
 """
 
 import json
@@ -10,12 +10,14 @@ import pathlib
 import sys
 
 TOLERANCE = 1e-6
+# What is smaller is the rounding of a 0.
+NOISE = 1e-24
 
 
 def differences(there, fresh, place, scale=1.0):
     """Where the two disagree, as lines."""
     if isinstance(there, float) and isinstance(fresh, (float, int)):
-        if abs(there - fresh) > TOLERANCE * scale:
+        if abs(there - fresh) > max(TOLERANCE * scale, NOISE):
             yield f"{place}: {there} there, {fresh} now"
     elif isinstance(there, dict) and isinstance(fresh, dict) and there.keys() == fresh.keys():
         for key in there:
