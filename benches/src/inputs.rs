@@ -36,22 +36,28 @@ pub(crate) fn product(size: usize) -> Result<Work> {
     Ok(Work::new(move || a.matmul(&b).map(drop)))
 }
 
-/// A layer forward and backward as it stands in a network: its input is the output of a rectifier of the same
-/// library, and its gradient comes from above. The base is what remains without the layer.
-pub(crate) fn layer<E: Into<Failure> + From<Error> + 'static>(
+/// What is below and above a layer in a network.
+pub(crate) trait Surroundings {
+    /// The operation before the layer.
+    fn rectifier(x: &Tensor) -> Result<Tensor>;
+
+    /// The rest of the network above: its value is 0, its gradient a given one.
+    fn rest(y: &Tensor, gradient: &Tensor) -> Result<Tensor>;
+}
+
+/// A layer forward and backward as it stands in a network of its library. The base is what remains without it.
+pub(crate) fn layer<S: Surroundings, E: Into<Failure> + From<Error> + 'static>(
     input: impl Into<Shape>,
-    rectifier: impl Fn(&Tensor) -> Result<Tensor> + Clone + 'static,
     forward: impl Fn(&Tensor) -> std::result::Result<Tensor, E> + 'static,
 ) -> std::result::Result<Work, E> {
     let leaf = Var::from_tensor(&noise("input", input)?)?;
-    let of_output = Upstream::like(&forward(&rectifier(&leaf)?)?)?;
-    let of_input = Upstream::like(&leaf)?;
-    let (base, base_rectifier) = (leaf.clone(), rectifier.clone());
+    let of_output = noise("gradient", forward(&S::rectifier(&leaf)?)?.shape())?;
+    let (base, of_input) = (leaf.clone(), noise("gradient", leaf.shape())?);
     let run = move || -> std::result::Result<(), E> {
-        of_output.backward(&forward(&rectifier(&leaf)?)?)?;
+        S::rest(&forward(&S::rectifier(&leaf)?)?, &of_output)?.backward()?;
         Ok(())
     };
-    Ok(Work::new(run).over(move || of_input.backward(&base_rectifier(&base)?)))
+    Ok(Work::new(run).over(move || S::rest(&S::rectifier(&base)?, &of_input)?.backward().map(drop)))
 }
 
 /// A loss forward and backward, its input the output of a reshape. A loss is where gradients begin, so the base is
@@ -62,27 +68,17 @@ pub(crate) fn loss<E: Into<Failure> + From<Error> + 'static>(
 ) -> std::result::Result<Work, E> {
     let shape = input.into();
     let leaf = Var::from_tensor(&noise("input", shape.elem_count())?)?;
-    let (base, of_leaf) = (leaf.clone(), Upstream::like(&leaf)?);
+    let (base, of_leaf) = (leaf.clone(), Upstream(noise("gradient", leaf.shape())?));
     let run = move || -> std::result::Result<(), E> {
         value(&leaf.reshape(&shape)?)?.backward()?;
         Ok(())
     };
-    Ok(Work::new(run).over(move || of_leaf.backward(&base)))
+    Ok(Work::new(run).over(move || base.apply_op1(of_leaf.clone())?.backward().map(drop)))
 }
 
-/// The rest of a network above a layer, free of cost: its value is 0, its gradient a given one.
+/// The rest of a network above a place, as an operation of candle's: its value is 0, its gradient a given one.
 #[derive(Clone)]
-struct Upstream(Tensor);
-
-impl Upstream {
-    fn like(output: &Tensor) -> Result<Self> {
-        Ok(Self(noise("gradient", output.shape())?))
-    }
-
-    fn backward(&self, output: &Tensor) -> Result<()> {
-        output.apply_op1(self.clone())?.backward().map(drop)
-    }
-}
+pub(crate) struct Upstream(pub(crate) Tensor);
 
 impl CustomOp1 for Upstream {
     fn name(&self) -> &'static str {
@@ -108,7 +104,7 @@ mod tests {
     fn upstream_gives_its_gradient_through_a_network() -> Result<()> {
         let x = Var::from_tensor(&noise("x", 6)?)?;
         let y = x.reshape((2, 3))?.affine(3.0, 0.0)?;
-        let upstream = Upstream::like(&y)?;
+        let upstream = Upstream(noise("gradient", y.shape())?);
         let loss = y.apply_op1(upstream.clone())?;
         assert_eq!(loss.to_scalar::<f32>()?, 0.0);
         let gradients = loss.backward()?;

@@ -3,7 +3,9 @@
 use candle_core::{DType, Device, Module, Result, Shape, Tensor, Var};
 use candle_nn::{AdamW, ModuleT, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 
-use crate::inputs::{IMAGES, WIDTHS, labels, layer, loss, noise, pixels, product};
+use crate::inputs::{
+    IMAGES, Surroundings, Upstream, WIDTHS, labels, layer, loss, noise, pixels, product,
+};
 use crate::peer::{Failure, Introduction, Wanted, Work, hold};
 
 const CPU: Device = Device::Cpu;
@@ -14,6 +16,19 @@ pub fn introduction() -> Introduction {
         name: "candle-nn",
         version: version().to_owned(),
         settings: vec![("allocator", "mimalloc".to_owned())],
+    }
+}
+
+/// A network of candle's operations.
+struct Stock;
+
+impl Surroundings for Stock {
+    fn rectifier(x: &Tensor) -> Result<Tensor> {
+        x.relu()
+    }
+
+    fn rest(y: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        y.apply_op1(Upstream(gradient.clone()))
     }
 }
 
@@ -61,7 +76,7 @@ fn variables() -> (VarMap, VarBuilder<'static>) {
 fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Work> {
     let (_, vb) = variables();
     let norm = candle_nn::batch_norm(channels, 1e-5, vb)?;
-    layer(shape, Tensor::relu, move |x| norm.forward_t(x, true))
+    layer::<Stock, _>(shape, move |x| norm.forward_t(x, true))
 }
 
 /// The slow form: candle's layer norm has no backward pass.
@@ -70,7 +85,7 @@ fn layer_norm() -> Result<Work> {
     let norm = candle_nn::layer_norm(512, 1e-5, vb)?;
     let bias = norm.bias().cloned().ok_or_else(|| candle_core::Error::msg("no bias"))?;
     let weight = norm.weight().clone();
-    layer((4096, 512), Tensor::relu, move |x| {
+    layer::<Stock, _>((4096, 512), move |x| {
         candle_nn::ops::layer_norm_slow(x, &weight, &bias, 1e-5)
     })
 }
@@ -104,7 +119,7 @@ fn conv(
 fn convolution(kernel: usize, outputs: usize, padding: usize, stride: usize) -> Result<Work> {
     let (_, vb) = variables();
     let conv = conv((64, outputs), kernel, padding, stride, vb)?;
-    layer(IMAGES, Tensor::relu, move |x| conv.forward(x))
+    layer::<Stock, _>(IMAGES, move |x| conv.forward(x))
 }
 
 const DOUBLING: candle_nn::ConvTranspose2dConfig =
@@ -113,7 +128,7 @@ const DOUBLING: candle_nn::ConvTranspose2dConfig =
 fn transposed_convolution() -> Result<Work> {
     let (_, vb) = variables();
     let conv = candle_nn::conv_transpose2d_no_bias(64, 32, 4, DOUBLING, vb)?;
-    layer((64, 64, 8, 8), Tensor::relu, move |x| conv.forward(x))
+    layer::<Stock, _>((64, 64, 8, 8), move |x| conv.forward(x))
 }
 
 /// Steps of AdamW on all variables, as candle's examples train. (That includes the running statistics

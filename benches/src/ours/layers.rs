@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use candle_core::{DType, Error, Shape, Tensor};
 use candle_nn::{Module, ModuleT, VarBuilder};
+use taper_core::op::{self, Destination, Elements, Operation, Scalar, Values};
 use taper_core::{
     Activation, Conv2dConfig, ConvTranspose2dConfig, Parameters, conv_transpose2d, conv2d, stream,
 };
@@ -12,7 +13,7 @@ use taper_losses::{BceWithLogitsOptions, CrossEntropyOptions, MseOptions, Target
 use taper_norm::{BatchNormConfig, LayerNormConfig};
 
 use super::CPU;
-use crate::inputs::{IMAGES, labels, layer, loss, noise, pixels};
+use crate::inputs::{IMAGES, Surroundings, labels, layer, loss, noise, pixels};
 use crate::peer::{Failure, Work};
 
 /// A square matrix product, into fresh memory as the others'.
@@ -30,7 +31,7 @@ pub(super) fn product(size: usize) -> Result<Work, Failure> {
 
 pub(super) fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Work, Failure> {
     let norm = taper_norm::batch_norm(channels, BatchNormConfig::default(), builder())?;
-    Ok(layer(shape, rectifier, move |x| norm.forward_t(x, true))?)
+    Ok(layer::<Ours, _>(shape, move |x| norm.forward_t(x, true))?)
 }
 
 pub(super) fn cross_entropy() -> Result<Work, Failure> {
@@ -52,7 +53,7 @@ pub(super) fn binary_cross_entropy() -> Result<Work, Failure> {
 
 pub(super) fn layer_norm() -> Result<Work, Failure> {
     let norm = taper_norm::layer_norm(512, LayerNormConfig::default(), builder())?;
-    Ok(layer((4096, 512), rectifier, move |x| norm.forward(x))?)
+    Ok(layer::<Ours, _>((4096, 512), move |x| norm.forward(x))?)
 }
 
 pub(super) fn convolution(
@@ -68,13 +69,13 @@ pub(super) fn convolution(
         ..Default::default()
     };
     let conv = conv2d(64, outputs, kernel, config, builder())?;
-    Ok(layer(IMAGES, rectifier, move |x| conv.forward(x))?)
+    Ok(layer::<Ours, _>(IMAGES, move |x| conv.forward(x))?)
 }
 
 pub(super) fn transposed_convolution() -> Result<Work, Failure> {
     let config = ConvTranspose2dConfig { bias: false, ..doubling() };
     let conv = conv_transpose2d(64, 32, 4, config, builder())?;
-    Ok(layer((64, 64, 8, 8), rectifier, move |x| conv.forward(x))?)
+    Ok(layer::<Ours, _>((64, 64, 8, 8), move |x| conv.forward(x))?)
 }
 
 /// A transposed convolution by 4x4 that doubles the image.
@@ -82,8 +83,40 @@ pub(super) fn doubling() -> ConvTranspose2dConfig {
     ConvTranspose2dConfig { stride: 2.into(), padding: 1.into(), ..Default::default() }
 }
 
-fn rectifier(x: &Tensor) -> candle_core::Result<Tensor> {
-    Activation::Relu.forward(x)
+/// A network of Taper's operations.
+struct Ours;
+
+impl Surroundings for Ours {
+    fn rectifier(x: &Tensor) -> candle_core::Result<Tensor> {
+        Activation::Relu.forward(x)
+    }
+
+    fn rest(y: &Tensor, gradient: &Tensor) -> candle_core::Result<Tensor> {
+        op::apply(Rest(gradient.clone()), &[y], ())
+    }
+}
+
+/// The rest of a network; its backward pass copies the given gradient, as if it made it.
+struct Rest(Tensor);
+
+impl Operation for Rest {
+    const NAME: &'static str = "rest";
+
+    fn forward<T: Scalar>(&self, _: &[&[T]]) -> candle_core::Result<Vec<T>> {
+        Ok(vec![T::ZERO])
+    }
+
+    fn backward<T: Scalar>(
+        &self,
+        _: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> candle_core::Result<()> {
+        let gradient = Elements::of(&self.0)?;
+        if let [Some((place, _))] = op::places(gradients) {
+            place.copy_from_slice(gradient.slice()?);
+        }
+        Ok(())
+    }
 }
 
 fn builder() -> VarBuilder<'static> {

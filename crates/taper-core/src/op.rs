@@ -4,6 +4,54 @@
 //! [`Destination`]: in place into a reused buffer for a parameter under [`Gradients`](crate::Gradients), into a
 //! fresh tensor otherwise. Between two operations it does not go over candle's edges, under candle's own
 //! `backward` either.
+//!
+//! An operation of two arguments, a x + x² with one a for all:
+//!
+//! ```
+//! # fn main() -> taper_core::Result<()> {
+//! use candle_core::{Device, Tensor, Var};
+//! use taper_core::op::{self, Destination, Operation, Scalar, Values};
+//! use taper_kernels::Update;
+//!
+//! struct Parabola;
+//!
+//! impl Operation for Parabola {
+//!     const NAME: &'static str = "parabola";
+//!
+//!     fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> candle_core::Result<Vec<T>> {
+//!         let (x, a) = (arguments[0], arguments[1][0]);
+//!         Ok(x.iter().map(|x| (*x + a) * *x).collect())
+//!     }
+//!
+//!     fn backward<T: Scalar>(
+//!         &self,
+//!         values: Values<'_, T>,
+//!         gradients: &mut [Destination<T>],
+//!     ) -> candle_core::Result<()> {
+//!         let (x, a, upstream) = (values.arguments[0], values.arguments[1][0], values.upstream);
+//!         let [of_x, of_a] = op::places(gradients);
+//!         if let Some((of_x, update)) = of_x {
+//!             for ((of_x, x), g) in of_x.iter_mut().zip(x).zip(upstream) {
+//!                 let slope = (*x + *x + a) * *g;
+//!                 *of_x = if update == Update::Add { *of_x + slope } else { slope };
+//!             }
+//!         }
+//!         if let Some((of_a, update)) = of_a {
+//!             let sum: T = x.iter().zip(upstream).map(|(x, g)| *x * *g).sum();
+//!             of_a[0] = if update == Update::Add { of_a[0] + sum } else { sum };
+//!         }
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let (x, a) = (Var::new(&[1.0, 2.0], &Device::Cpu)?, Var::new(10.0, &Device::Cpu)?);
+//! let y = op::apply(Parabola, &[&x, &a], x.shape())?;
+//! assert_eq!(y.to_vec1::<f64>()?, [11.0, 24.0]);
+//! let gradients = y.sum_all()?.backward()?;
+//! assert_eq!(gradients.get(&x).map(Tensor::to_vec1::<f64>).transpose()?, Some(vec![12.0, 14.0]));
+//! # Ok(())
+//! # }
+//! ```
 
 mod graph;
 
