@@ -35,6 +35,25 @@ pub struct Plan {
     pub retries: usize,
 }
 
+impl Plan {
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|start| name.starts_with(start.as_str()))
+    }
+
+    /// Refuses beginnings of names that no row has.
+    pub fn check(&self) -> Result<()> {
+        let names = works::rows().into_iter().map(|row| row.name);
+        let names: Vec<String> = names.chain(works::STEPS.iter().map(works::memory_name)).collect();
+        let unknown = |start: &&String| !names.iter().any(|name| name.starts_with(start.as_str()));
+        match self.only.iter().find(unknown) {
+            Some(start) => {
+                bail!("no row begins with {start:?}; these are the rows: {}", names.join(", "))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// The files in the folder of results.
 const RECORD: &str = "speed.json";
 const PAGE: &str = "speed.md";
@@ -42,20 +61,10 @@ const PAGE: &str = "speed.md";
 /// Measures, and writes the record and the page in `folder` after every row.
 pub fn measure(plan: &Plan, paths: Paths, folder: &Path) -> Result<()> {
     let rows = works::rows();
-    let names = rows.iter().map(|row| row.name.clone());
-    let names: Vec<String> = names.chain(works::STEPS.iter().map(works::memory_name)).collect();
-    let wanted = |name: &str| {
-        plan.only.is_empty() || plan.only.iter().any(|start| name.starts_with(start.as_str()))
-    };
-    if !names.iter().any(|name| wanted(name)) {
-        bail!(
-            "no row begins with {}; these are the rows: {}",
-            plan.only.join(" or "),
-            names.join(", ")
-        );
-    }
+    let wanted = |name: &str| plan.wants(name);
+    let command = machine::command(plan, &paths);
     let mut programs = Programs::new(paths);
-    let mut record = begun(plan, &mut programs, folder)?;
+    let mut record = begun(plan, command, &mut programs, folder)?;
     let mut watch = Watch::new();
     for row in rows.iter().filter(|row| wanted(&row.name)) {
         let measured = times::row(row, plan, &mut programs, &mut watch)?;
@@ -68,12 +77,14 @@ pub fn measure(plan: &Plan, paths: Paths, folder: &Path) -> Result<()> {
         write(&record, folder)?;
     }
     progress("");
+    let written = format!("{}\n", folder.join(PAGE).display());
+    std::io::stdout().write_all(written.as_bytes()).context("saying what was written")?;
     Ok(())
 }
 
 /// The record to add to: a new one, or, where only some rows are wanted, the one that is there.
-fn begun(plan: &Plan, programs: &mut Programs, folder: &Path) -> Result<Record> {
-    let new = Record::new(machine::machine(), programs.introductions(), machine::command(plan));
+fn begun(plan: &Plan, command: String, programs: &mut Programs, folder: &Path) -> Result<Record> {
+    let new = Record::new(machine::machine(), programs.introductions(), command);
     let path = folder.join(RECORD);
     if plan.only.is_empty() || !path.exists() {
         return Ok(new);

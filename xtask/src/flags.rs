@@ -9,6 +9,20 @@ use std::path::PathBuf;
 /// The commands whose arguments go on untouched, flags included.
 const PASSED_ON: [&str; 7] = ["list", "run", "reproduce", "report", "tune", "new", "bench"];
 
+/// The flags that make `bench` read its arguments itself.
+const OF_PEERS: [&str; 10] = [
+    "--peers",
+    "--without",
+    "--only",
+    "--rounds",
+    "--seconds",
+    "--retries",
+    "--folder",
+    "--render",
+    "--help",
+    "-h",
+];
+
 xflags::xflags! {
     /// Builds and drives `taper`, and checks the project.
     ///
@@ -84,14 +98,28 @@ xflags::xflags! {
     }
 }
 
+impl Bench {
+    /// Whether there is a flag that has a meaning with `--peers` only.
+    pub fn is_of_peers(&self) -> bool {
+        let Self { peers, without, only, rounds, seconds, retries, folder, render, arguments: _ } =
+            self;
+        let values = [without.is_some(), only.is_some(), rounds.is_some(), seconds.is_some()];
+        *peers || *render || retries.is_some() || folder.is_some() || values.contains(&true)
+    }
+}
+
 impl Xtask {
     /// Parses the process's arguments; prints help or an error, and ends the process, where they ask
     /// for it.
     pub fn of_process() -> Self {
         let mut arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
         let command = arguments.first().and_then(|first| first.to_str());
-        // With this flag `bench` has flags of its own.
-        let own = command == Some("bench") && arguments.iter().any(|it| it == "--peers");
+        // These are no flags of `cargo bench`.
+        let own = command == Some("bench")
+            && arguments
+                .iter()
+                .take_while(|it| *it != "--")
+                .any(|it| OF_PEERS.iter().any(|flag| it == flag));
         if command.is_some_and(|command| PASSED_ON.contains(&command)) && !own {
             arguments.insert(1, "--".into());
         }

@@ -41,6 +41,9 @@ fn dispatch(root: &Path, command: XtaskCmd) -> Result<()> {
         XtaskCmd::Ci(_) => ci::ci(root),
         XtaskCmd::Goldens(goldens) => goldens::goldens(root, &goldens.crates, goldens.check),
         XtaskCmd::Bench(flags) if flags.peers => peers::peers(root, &flags),
+        XtaskCmd::Bench(flags) if flags.is_of_peers() => {
+            bail!("bench: --only, --without and the like go with --peers")
+        }
         XtaskCmd::Bench(flags) => bench::bench(root, &flags.arguments),
         XtaskCmd::Catalogue(flags) => write_catalogue(root, flags.check),
     }

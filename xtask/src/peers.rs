@@ -22,11 +22,26 @@ pub(crate) fn peers(root: &Path, flags: &Bench) -> Result<()> {
     let target = target_folder().unwrap_or_else(|| root.join("target"));
     run(build(root).args(["--package", "taper-benches", "--bins", "--target-dir"]).arg(&target))?;
     let release = target.join("release");
-    let mut command = Command::new(program(&release, "bench-peers"));
-    command.arg(flags.folder.clone().unwrap_or_else(|| root.join("docs")));
+    let driver = || {
+        let mut command = Command::new(program(&release, "bench-peers"));
+        command.arg(flags.folder.clone().unwrap_or_else(|| root.join("docs")));
+        let values = [
+            ("--only", flags.only.clone()),
+            ("--rounds", flags.rounds.map(|count| count.to_string())),
+            ("--seconds", flags.seconds.map(|seconds| seconds.to_string())),
+            ("--retries", flags.retries.map(|count| count.to_string())),
+        ];
+        for (flag, value) in values {
+            command.args(value.iter().flat_map(|value| [flag, value]));
+        }
+        command
+    };
     if flags.render {
-        return run(command.arg("--render"));
+        return run(driver().arg("--render"));
     }
+    // Before the others are built, which takes minutes.
+    run(driver().arg("--check"))?;
+    let mut command = driver();
     if !without.contains(&"burn") {
         let target = target.join("peers");
         run(build(root).args(["--manifest-path", BURN, "--target-dir"]).arg(&target))?;
@@ -34,15 +49,6 @@ pub(crate) fn peers(root: &Path, flags: &Bench) -> Result<()> {
     }
     if !without.contains(&"torch") {
         command.arg("--torch").arg(python(root)?);
-    }
-    let passed_on = [
-        ("--only", flags.only.clone()),
-        ("--rounds", flags.rounds.map(|count| count.to_string())),
-        ("--seconds", flags.seconds.map(|seconds| seconds.to_string())),
-        ("--retries", flags.retries.map(|count| count.to_string())),
-    ];
-    for (flag, value) in passed_on {
-        command.args(value.iter().flat_map(|value| [flag, value]));
     }
     run(&mut command)
 }

@@ -44,6 +44,11 @@ fn benchs_arguments_go_on_untouched_but_for_the_peers() {
     let output = xtask(r#"printf '%s ' "$@""#, &["bench", "--bench", "norms", "--", "--only"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(said, "bench --package taper-benches --bench norms -- --only ");
+    let output = xtask("echo cargo", &["bench", "--only", "mse"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("--only, --without and the like go with --peers"), "{said}");
+    let output = xtask("echo cargo", &["bench", "--help"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("--rounds"));
     let output = xtask("echo cargo", &["bench", "--peers", "--without", "jax"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

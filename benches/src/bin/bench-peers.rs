@@ -31,6 +31,8 @@ mod flags {
             optional --retries count: usize
             /// Measures nothing: writes the page of the record that is there.
             optional --render
+            /// Measures nothing: says what is wrong with the other flags.
+            optional --check
         }
     }
 }
@@ -57,9 +59,13 @@ fn run(flags: flags::BenchPeers) -> Result<()> {
         retries: flags.retries.unwrap_or(4),
     };
     ensure!(plan.rounds > 0, "--rounds: there should be at least one");
-    ensure!((0.0..=3600.0).contains(&plan.seconds), "--seconds: from 0 to 3600");
+    ensure!((0.01..=3600.0).contains(&plan.seconds), "--seconds: from 0.01 to 3600");
     // A wait doubles with each.
     ensure!(plan.retries <= 8, "--retries: 8 at most");
+    plan.check()?;
+    if flags.check {
+        return Ok(());
+    }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/torch/peer.py");
     let binary = std::env::current_exe().context("where this program is")?;
     let paths = Paths {

@@ -4,8 +4,8 @@ use std::fs;
 use std::process::Command;
 use std::time::SystemTime;
 
-use super::Plan;
 use super::record::Machine;
+use super::{Paths, Plan};
 
 /// This machine.
 pub(super) fn machine() -> Machine {
@@ -37,8 +37,13 @@ pub(super) fn commit() -> String {
 }
 
 /// The command that measures so.
-pub(super) fn command(plan: &Plan) -> String {
+pub(super) fn command(plan: &Plan, paths: &Paths) -> String {
     let mut command = "cargo xtask bench --peers".to_owned();
+    let peers = [("torch", paths.torch.is_none()), ("burn", paths.burn.is_none())];
+    let without: Vec<&str> = peers.iter().filter(|(_, out)| *out).map(|(name, _)| *name).collect();
+    if !without.is_empty() {
+        command += &format!(" --without {}", without.join(","));
+    }
     if !plan.only.is_empty() {
         command += &format!(" --only {}", plan.only.join(","));
     }
@@ -75,7 +80,7 @@ fn instructions(flags: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::super::Plan;
-    use super::{command, field, instructions};
+    use super::{Paths, command, field, instructions};
 
     #[test]
     fn the_processor_is_read_from_the_systems_file() {
@@ -89,10 +94,19 @@ mod tests {
     #[test]
     fn the_command_is_what_was_asked_for() {
         let mut plan = Plan { only: vec![], rounds: 7, seconds: 0.4, retries: 4 };
-        assert_eq!(command(&plan), "cargo xtask bench --peers --rounds 7 --seconds 0.4");
+        let mut paths = Paths {
+            binaries: "".into(),
+            torch: Some(("python".into(), "peer.py".into())),
+            burn: Some("burn".into()),
+        };
+        assert_eq!(command(&plan, &paths), "cargo xtask bench --peers --rounds 7 --seconds 0.4");
+        paths.torch = None;
+        let expected = "cargo xtask bench --peers --without torch --rounds 7 --seconds 0.4";
+        assert_eq!(command(&plan, &paths), expected);
+        paths.torch = Some(("python".into(), "peer.py".into()));
         plan.only = vec!["mlp".to_owned(), "conv".to_owned()];
         assert_eq!(
-            command(&plan),
+            command(&plan, &paths),
             "cargo xtask bench --peers --only mlp,conv --rounds 7 --seconds 0.4"
         );
     }

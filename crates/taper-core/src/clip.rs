@@ -60,7 +60,8 @@ pub fn clip_grad_norm(
     error_if_nonfinite: bool,
 ) -> Result<f64> {
     check("clip_grad_norm", "max_norm", max_norm)?;
-    let norm = norm(parameters.iter().filter_map(|(_, var)| gradients.get(var)).collect())?;
+    let found = parameters.iter().filter_map(|(_, var)| gradients.get(var).transpose());
+    let norm = norm(found.collect::<Result<_>>()?)?;
     if error_if_nonfinite {
         finite("clip_grad_norm", norm)?;
     }

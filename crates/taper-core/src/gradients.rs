@@ -6,7 +6,7 @@ mod store;
 
 use candle_core::{Tensor, Var};
 pub use destination::Destination;
-use slots::{Active, Slot, Slots};
+use slots::{Active, Slots};
 pub use store::{Gradient, GradientStore};
 
 use crate::{Error, Result};
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// [`backward`](Self::backward): g ← ∂ loss / ∂ θ; [`accumulate`](Self::accumulate): g ← g + ∂ loss / ∂ θ.
 ///
 /// # Shapes
-/// The loss (); each gradient has the shape and dtype of its parameter.
+/// The loss (), or of any shape, which stands for the sum of its elements; each gradient has the shape and dtype of its parameter.
 ///
 /// # Parameters
 /// - `parameters`: the variables, such as those of [`Parameters::trainable`](crate::Parameters::trainable).
@@ -31,12 +31,12 @@ use crate::{Error, Result};
 /// 1. From candle's `backward`: only the gradients of `parameters` are kept, and no memory is allocated for
 ///    them after the first step.
 /// 2. From PyTorch: `backward` replaces, so there is no `zero_grad`; `accumulate` adds.
-///
 /// 3. A custom operation whose `bwd` runs a backward pass of its own does so with `Gradients` of its own:
 ///    under candle's `backward` the gradients of the registered parameters would go here.
 ///
 /// # Errors
-/// The same variable twice; what the backward pass reports, which leaves no gradient, as does a panic in it.
+/// A variable that is not floating-point, or the same one twice; a question for the gradient of another variable, so that none is left untrained
+/// unnoticed; what the backward pass reports, which leaves no gradient, as does a panic in it.
 ///
 /// # References
 /// - `torch.Tensor.backward`, <https://docs.pytorch.org/docs/stable/generated/torch.Tensor.backward.html>.
@@ -67,6 +67,11 @@ impl Gradients {
     pub fn new<'a>(parameters: impl IntoIterator<Item = &'a Var>) -> Result<Self> {
         let mut slots = Slots::default();
         for (at, parameter) in parameters.into_iter().enumerate() {
+            if !parameter.dtype().is_float() {
+                let received = format!("number {at} of {:?}", parameter.dtype());
+                let expected = "floating-point variables";
+                return Err(Error::argument("Gradients::new", "parameters", expected, received));
+            }
             if !slots.add(parameter) {
                 let expected = "each variable once";
                 let received = format!("number {at} twice");
@@ -99,6 +104,6 @@ impl Gradients {
 
     /// A copy of the gradient of `parameter`; `None` where the losses so far do not depend on it.
     pub fn gradient(&self, parameter: &Var) -> Result<Option<Tensor>> {
-        self.slots.filled(parameter).map(Slot::to_tensor).transpose()
+        self.get(parameter)?.map(|gradient| gradient.to_tensor()).transpose()
     }
 }

@@ -80,7 +80,7 @@ pub fn linear(
 ///
 /// # Errors
 /// [`linear`] refuses 0 features, [`Linear::new`] a weight and bias that do not fit, and `forward` an
-/// x whose last dimension is not in_features.
+/// x of another dtype or whose last dimension is not in_features.
 ///
 /// # References
 /// - `torch.nn.Linear`, <https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html>.
@@ -150,17 +150,13 @@ impl Linear {
 impl Module for Linear {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let (_, in_features) = self.weight.dims2()?;
-        if x.dims().last() != Some(&in_features) {
-            let expected = format!("(..., {in_features})");
-            let received = format!("{:?}", x.dims());
+        let dtype = self.weight.dtype();
+        if x.dims().last() != Some(&in_features) || x.dtype() != dtype {
+            let expected = format!("{dtype:?} of shape (..., {in_features})");
+            let received = format!("{:?} of shape {:?}", x.dtype(), x.dims());
             return Err(Error::argument("Linear::forward", "x", expected, received).into());
         }
-        // Mixed dtypes go to candle, which names them in its error.
-        if x.device().is_cpu() && x.dtype() == self.weight.dtype() {
-            self.fused(x)
-        } else {
-            self.composed(x)
-        }
+        if x.device().is_cpu() { self.fused(x) } else { self.composed(x) }
     }
 }
 

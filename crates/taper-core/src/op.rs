@@ -5,13 +5,13 @@
 //! fresh tensor otherwise. Between two operations it does not go over candle's edges, under candle's own
 //! `backward` either.
 //!
-//! An operation of two arguments, a x + x² with one a for all:
+//! An operation of two arguments, a x + x² with one a for all; `testing::gradcheck`, with the
+//! feature `testing`, compares its gradients with finite differences:
 //!
 //! ```
 //! # fn main() -> taper_core::Result<()> {
 //! use candle_core::{Device, Tensor, Var};
-//! use taper_core::op::{self, Destination, Operation, Scalar, Values};
-//! use taper_kernels::Update;
+//! use taper_core::op::{self, Destination, Operation, Scalar, Update, Values};
 //!
 //! struct Parabola;
 //!
@@ -58,11 +58,13 @@ mod graph;
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
-use taper_kernels::{Element, Update};
+pub use taper_kernels::{Element, Update};
 
 pub use crate::gradients::Destination;
 
-/// A differentiable operation of one to four tensors of one dtype on the CPU.
+/// A differentiable operation of one to four tensors of one dtype on the CPU. It sees elements in row-major order;
+/// the sizes that it needs are its own fields. Functions such as exp are at hand in f64, by `Element::to_f64(x)` and
+/// `T::of`, where no kernel has them in T.
 pub trait Operation: Send + Sync + 'static {
     /// The name in messages.
     const NAME: &'static str;
@@ -70,8 +72,9 @@ pub trait Operation: Send + Sync + 'static {
     /// The result's elements. It runs once.
     fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> Result<Vec<T>>;
 
-    /// Writes the gradients of the arguments, in their order, where one is wanted. It may run any number of
-    /// times.
+    /// Writes the gradients of the arguments, in their order, where one is wanted. A gradient is written whole, or
+    /// added to what is there, as [`Update`] says: a parameter may have gradients from elsewhere. It may run any
+    /// number of times.
     fn backward<T: Scalar>(
         &self,
         values: Values<'_, T>,
@@ -96,9 +99,17 @@ pub fn apply<O: Operation>(
     arguments: &[&Tensor],
     shape: impl Into<Shape>,
 ) -> Result<Tensor> {
-    let Some(first) = arguments.first() else {
-        bail!("{}: an operation has an argument", O::NAME);
+    let (shape, name) = (shape.into(), O::NAME);
+    let Some(first) = arguments.first().filter(|_| arguments.len() <= 4) else {
+        bail!("{name}: an operation has one to four arguments, not {}", arguments.len());
     };
+    if let Some(other) = arguments.iter().find(|it| it.dtype() != first.dtype()) {
+        bail!(
+            "{name}: the arguments are of one dtype, not {:?} and {:?}",
+            first.dtype(),
+            other.dtype()
+        );
+    }
     let arguments = arguments.iter().map(|it| it.contiguous()).collect::<Result<Vec<_>>>()?;
     by_dtype!(O::NAME, first.dtype(), T => {
         let result = {
@@ -106,7 +117,10 @@ pub fn apply<O: Operation>(
             let slices = elements.iter().map(Elements::slice::<T>).collect::<Result<Vec<_>>>()?;
             operation.forward(&slices)?
         };
-        graph::insert(operation, &arguments, result, shape.into())
+        if result.len() != shape.elem_count() {
+            bail!("{name}: a result of {} elements does not fit the shape {shape:?}", result.len());
+        }
+        graph::insert(operation, &arguments, result, shape)
     })
 }
 

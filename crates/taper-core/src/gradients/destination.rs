@@ -26,6 +26,8 @@ enum Content<T: Scalar> {
     Fresh(Vec<T>),
     /// The gradient is that of the result.
     Upstream,
+    /// One of so many elements was handed over, which is wrong.
+    Wrong(usize),
     Slot {
         at: usize,
         data: Vec<T>,
@@ -66,7 +68,7 @@ impl<T: Scalar> Destination<T> {
             self.content = Content::Fresh(buffer(self.shape.elem_count()));
         }
         match &mut self.content {
-            Content::Unwanted | Content::Empty | Content::Upstream => None,
+            Content::Unwanted | Content::Empty | Content::Upstream | Content::Wrong(_) => None,
             Content::Fresh(data) => Some((data, Update::Replace)),
             Content::Slot { data, update, written, .. } => {
                 *written = true;
@@ -76,7 +78,11 @@ impl<T: Scalar> Destination<T> {
     }
 
     /// Hands over a gradient that exists already, such as one that the forward pass has left: it is not copied.
+    /// It has as many elements as the argument.
     pub fn hand_over(&mut self, gradient: Vec<T>) {
+        if self.refuses(gradient.len()) {
+            return;
+        }
         match &mut self.content {
             Content::Unwanted => {}
             Content::Slot { data, update, written, .. } => {
@@ -90,9 +96,12 @@ impl<T: Scalar> Destination<T> {
         }
     }
 
-    /// Says that the gradient is that of the result, as for a term of a sum: it is not copied where that can
-    /// be avoided.
+    /// Says that the gradient is `upstream`, that of the result, as for a term of a sum: it is not copied where
+    /// that can be avoided. The argument has the shape of the result.
     pub fn hand_upstream(&mut self, upstream: &[T]) {
+        if self.refuses(upstream.len()) {
+            return;
+        }
         match &mut self.content {
             Content::Unwanted => {}
             Content::Slot { data, update, written, .. } => {
@@ -106,19 +115,42 @@ impl<T: Scalar> Destination<T> {
         }
     }
 
+    /// Whether a gradient of so many elements is wrong; [`finish`](Self::finish) says so.
+    fn refuses(&mut self, length: usize) -> bool {
+        let wrong = length != self.shape.elem_count();
+        if wrong && !matches!(self.content, Content::Unwanted) {
+            self.give_up();
+            self.content = Content::Wrong(length);
+        }
+        wrong
+    }
+
+    /// Gives a parameter's buffer back without a gradient.
+    fn give_up(&mut self) {
+        if let Content::Slot { at, data, .. } = &mut self.content {
+            give_back(*at, mem::take(data), false);
+        }
+    }
+
     /// What candle expects from `bwd` for the argument.
     pub(crate) fn finish(mut self, upstream: &Tensor) -> Result<Option<Tensor>> {
         match mem::replace(&mut self.content, Content::Unwanted) {
             Content::Unwanted => Ok(None),
             Content::Fresh(data) => Tensor::from_vec(data, &self.shape, &Device::Cpu).map(Some),
-            Content::Upstream => Ok(Some(upstream.clone())),
+            Content::Upstream => upstream.reshape(&self.shape).map(Some),
             Content::Slot { at, data, written: true, .. } => {
                 give_back(at, data, true);
                 Ok(None)
             }
+            Content::Wrong(length) => {
+                bail!(
+                    "its gradient has {length} elements, which do not fit its shape {:?}",
+                    self.shape
+                )
+            }
             content => {
                 self.content = content;
-                bail!("the operation left the gradient of an argument {:?} unwritten", self.shape)
+                bail!("its gradient was left unwritten")
             }
         }
     }
@@ -130,8 +162,6 @@ fn add<T: Scalar>(sums: &mut [T], addends: &[T]) {
 
 impl<T: Scalar> Drop for Destination<T> {
     fn drop(&mut self) {
-        if let Content::Slot { at, data, .. } = &mut self.content {
-            give_back(*at, mem::take(data), false);
-        }
+        self.give_up();
     }
 }

@@ -68,13 +68,13 @@ impl Slots {
     }
 
     /// The slot of `parameter`.
-    pub(super) fn slot(&mut self, parameter: &Var) -> Option<&mut Slot> {
-        self.slots.get_mut(*self.by_id.get(&parameter.id())?)
+    pub(super) fn slot(&self, parameter: &Var) -> Option<&Slot> {
+        self.slots.get(*self.by_id.get(&parameter.id())?)
     }
 
-    /// The slot of `parameter`, if it has a gradient.
-    pub(super) fn filled(&self, parameter: &Var) -> Option<&Slot> {
-        self.slots.get(*self.by_id.get(&parameter.id())?).filter(|slot| slot.filled)
+    /// The slot of `parameter`, to be changed.
+    pub(super) fn slot_mut(&mut self, parameter: &Var) -> Option<&mut Slot> {
+        self.slots.get_mut(*self.by_id.get(&parameter.id())?)
     }
 
     pub(super) fn clear(&mut self) {

@@ -12,8 +12,8 @@ use crate::{Error, Result};
 
 /// Gradients by parameter: candle's [`GradStore`] or Taper's [`Gradients`], as the optimizers take them.
 pub trait GradientStore {
-    /// The gradient of `parameter`; `None` where there is none.
-    fn get(&self, parameter: &Var) -> Option<Gradient<'_>>;
+    /// The gradient of `parameter`; `None` where the loss does not depend on it.
+    fn get(&self, parameter: &Var) -> Result<Option<Gradient<'_>>>;
 
     /// Puts a gradient in the place of that of `parameter`.
     fn set(&mut self, parameter: &Var, gradient: &Tensor) -> Result<()>;
@@ -21,7 +21,7 @@ pub trait GradientStore {
     /// Clips the gradient of `parameter`, where it has one.
     #[doc(hidden)]
     fn clip(&mut self, parameter: &Var, clip: Clip) -> Result<()> {
-        match self.get(parameter).map(|gradient| gradient.to_tensor()) {
+        match self.get(parameter)?.map(|gradient| gradient.to_tensor()) {
             Some(gradient) => self.set(parameter, &clip.composed(&gradient?)?),
             None => Ok(()),
         }
@@ -123,8 +123,8 @@ fn form(dtype: DType, shape: &Shape) -> String {
 }
 
 impl GradientStore for GradStore {
-    fn get(&self, parameter: &Var) -> Option<Gradient<'_>> {
-        GradStore::get(self, parameter).map(|tensor| Gradient(Source::Tensor(tensor)))
+    fn get(&self, parameter: &Var) -> Result<Option<Gradient<'_>>> {
+        Ok(GradStore::get(self, parameter).map(|tensor| Gradient(Source::Tensor(tensor))))
     }
 
     fn set(&mut self, parameter: &Var, gradient: &Tensor) -> Result<()> {
@@ -134,16 +134,13 @@ impl GradientStore for GradStore {
 }
 
 impl GradientStore for Gradients {
-    fn get(&self, parameter: &Var) -> Option<Gradient<'_>> {
-        self.slots.filled(parameter).map(|slot| Gradient(Source::Slot(slot)))
+    fn get(&self, parameter: &Var) -> Result<Option<Gradient<'_>>> {
+        let slot = self.slots.slot(parameter).ok_or_else(|| unknown(parameter))?;
+        Ok(slot.filled.then_some(Gradient(Source::Slot(slot))))
     }
 
     fn set(&mut self, parameter: &Var, gradient: &Tensor) -> Result<()> {
-        let Some(slot) = self.slots.slot(parameter) else {
-            let expected = "one of the variables that these gradients were made for";
-            let received = format!("another, of shape {:?}", parameter.dims());
-            return Err(Error::argument("Gradients::set", "parameter", expected, received));
-        };
+        let slot = self.slots.slot_mut(parameter).ok_or_else(|| unknown(parameter))?;
         if !fits(gradient, &slot.shape, slot.dtype, &slot.device) {
             let expected = format!("{} on its parameter's device", form(slot.dtype, &slot.shape));
             let received = form(gradient.dtype(), gradient.shape());
@@ -154,9 +151,13 @@ impl GradientStore for Gradients {
     }
 
     fn clip(&mut self, parameter: &Var, clip: Clip) -> Result<()> {
-        match self.slots.slot(parameter) {
-            Some(slot) if slot.filled => slot.clip(clip),
-            _ => Ok(()),
-        }
+        let slot = self.slots.slot_mut(parameter).ok_or_else(|| unknown(parameter))?;
+        if slot.filled { slot.clip(clip) } else { Ok(()) }
     }
+}
+
+fn unknown(parameter: &Var) -> Error {
+    let expected = "one of the variables that they were made for";
+    let received = format!("another, {}", form(parameter.dtype(), parameter.shape()));
+    Error::argument("Gradients", "the parameter", expected, received)
 }

@@ -207,12 +207,15 @@ impl<O: Operation, T: Scalar> Source<O, T> {
             self.operation.backward(values, &mut gradients)?;
         }
         let mut found = Vec::new();
-        for (way, gradient) in self.ways.iter().zip(gradients) {
+        for (at, (way, gradient)) in self.ways.iter().zip(gradients).enumerate() {
+            let gradient = gradient.finish(&upstream).map_err(|error| {
+                candle_core::Error::Msg(format!("{}, argument {at}: {error}", O::NAME))
+            })?;
             match way {
                 Way::None => {}
-                Way::Candle(_) => found.push(gradient.finish(&upstream)?),
+                Way::Candle(_) => found.push(gradient),
                 Way::Direct(link) => {
-                    if let Some(gradient) = gradient.finish(&upstream)? {
+                    if let Some(gradient) = gradient {
                         link.arrived.put(gradient);
                     }
                     found.push(Some(one::<T>()?));

@@ -102,7 +102,7 @@ impl Groups {
     ) -> Result<Vec<Moved<'a, M>>> {
         let mut moved = Vec::with_capacity(remembered.len());
         for ((group, name, var), remembered) in self.parameters().zip(remembered) {
-            let Some(gradient) = gradients.get(var) else { continue };
+            let Some(gradient) = gradients.get(var)? else { continue };
             if !gradient.fits(var) {
                 let of = format!("the gradient of {name}");
                 let expected = format!("{:?} of shape {:?}, as that is", var.dtype(), var.dims());
@@ -119,7 +119,8 @@ impl Groups {
         gradients: &dyn GradientStore,
         max_norm: f64,
     ) -> Result<(f64, f64)> {
-        clipping(self.parameters().filter_map(|(_, _, var)| gradients.get(var)).collect(), max_norm)
+        let found = self.parameters().filter_map(|(_, _, var)| gradients.get(var).transpose());
+        clipping(found.collect::<Result<_>>()?, max_norm)
     }
 
     pub(super) fn learning_rate(&self, group: usize) -> Result<f64> {

@@ -68,6 +68,9 @@ pub fn gradcheck(
 }
 
 fn check_inputs(inputs: &[Tensor]) -> Result<()> {
+    if inputs.is_empty() {
+        return Err(Error::argument("gradcheck", "inputs", "at least one", 0));
+    }
     for (at, input) in inputs.iter().enumerate() {
         if input.dtype() != DType::F64 || input.elem_count() == 0 {
             let received = format!("{:?} of shape {:?}", input.dtype(), input.dims());

@@ -102,8 +102,6 @@ fn both_stores_are_clipped_alike() -> Result<()> {
             let mut gradients = Gradients::new(parameters.iter().map(|(_, var)| var))?;
             gradients.set(&parameters[0].1, &a)?;
             gradients.set(&parameters[1].1, &b)?;
-            // What is not registered there has no gradient there.
-            parameters.push(("unknown".to_owned(), Var::zeros(2, dtype, &Device::Cpu)?));
             if by_norm {
                 let norm = clip_grad_norm(&mut plain, &parameters, limit, true)?;
                 let squares =
@@ -120,6 +118,9 @@ fn both_stores_are_clipped_alike() -> Result<()> {
                 assert_close(&found, plain.get(var).unwrap(), tolerance);
             }
             assert!(gradients.gradient(&parameters[2].1)?.is_none());
+            parameters.push(("unknown".to_owned(), Var::zeros(2, dtype, &Device::Cpu)?));
+            assert!(clip_grad_norm(&mut gradients, &parameters, limit, true).is_err());
+            assert!(clip_grad_value(&mut gradients, &parameters, limit).is_err());
         }
     }
     Ok(())

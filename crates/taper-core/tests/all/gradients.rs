@@ -3,12 +3,12 @@
 use std::panic::{self, AssertUnwindSafe};
 
 use candle_core::{DType, Device, Module, Tensor, Var, bail};
-use taper_core::op::{self, Destination, Operation, Scalar, Values};
+use taper_core::op::{self, Destination, Operation, Scalar, Update, Values};
+use taper_core::optim::{AdamW, AdamWConfig, Optimizer};
 use taper_core::testing::assert_close;
 use taper_core::{
     Activation, GradientStore, Gradients, Linear, LinearConfig, Parameters, Result, linear, stream,
 };
-use taper_kernels::Update;
 
 const CPU: &Device = &Device::Cpu;
 
@@ -115,7 +115,7 @@ fn assert_same(
     tolerance: f64,
 ) -> Result<()> {
     for (name, var) in parameters {
-        let expected = expected.get(var).map(|gradient| gradient.to_tensor()).transpose()?;
+        let expected = expected.get(var)?.map(|gradient| gradient.to_tensor()).transpose()?;
         match (found.gradient(var)?, expected) {
             (Some(found), Some(expected)) => assert_close(&found, &expected, tolerance),
             (found, expected) => assert!(found.is_none() && expected.is_none(), "{name}"),
@@ -205,7 +205,11 @@ fn only_what_the_loss_depends_on_has_a_gradient() -> Result<()> {
     gradients.backward(&loss)?;
     assert_eq!(gradient(&gradients, &x), [6.0]);
     assert!(gradients.gradient(&y)?.is_none());
-    assert!(gradients.gradient(&other)?.is_none());
+    let error = gradients.gradient(&other).unwrap_err().to_string();
+    assert!(error.contains("one of the variables that they were made for"), "{error}");
+    let adam = |var: &Var| AdamW::new(vec![("v".to_owned(), var.clone())], AdamWConfig::default());
+    assert!(adam(&x)?.step(&gradients).is_ok());
+    assert!(adam(&other)?.step(&gradients).is_err());
     // What had a gradient has none after a loss without it.
     gradients.backward(&product(&y, &y)?.sum_all()?)?;
     assert!(gradients.gradient(&x)?.is_none());
@@ -352,11 +356,14 @@ fn a_gradient_can_be_put_in_place() -> Result<()> {
 
     let refused = |result: Result<()>| result.unwrap_err().to_string();
     let error = refused(gradients.set(&other, &other));
-    assert!(error.contains("one of the variables that these gradients were made for"), "{error}");
+    assert!(error.contains("one of the variables that they were made for"), "{error}");
     let error = refused(gradients.set(&x, &Tensor::new(&[1f32, 2.0], CPU)?));
     assert!(error.contains("F64 of shape [2]") && error.contains("got F32"), "{error}");
     assert!(refused(gradients.set(&x, &other)).contains("got F64 of shape [1]"));
     assert_eq!(gradient(&gradients, &x), [7.0, 11.0]);
+    let labels = Var::from_tensor(&Tensor::new(&[1u8], CPU)?)?;
+    let error = Gradients::new([&x, &labels]).unwrap_err().to_string();
+    assert!(error.contains("floating-point variables, got number 1 of U8"), "{error}");
     let error = Gradients::new([&x, &other, &x]).unwrap_err().to_string();
     assert!(error.contains("each variable once, got number 2 twice"), "{error}");
     Ok(())

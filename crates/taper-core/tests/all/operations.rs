@@ -8,6 +8,53 @@ use taper_core::op::{self, Destination, Operation, Scalar, Values};
 use taper_core::testing::gradcheck;
 use taper_core::{Activation, Gradients, Result, stream};
 
+/// An operation that hands over one element too many or too few, or the result's gradient where it does not fit.
+struct Misfit {
+    elements: Option<usize>,
+}
+
+impl Operation for Misfit {
+    const NAME: &'static str = "misfit";
+
+    fn forward<T: Scalar>(&self, arguments: &[&[T]]) -> candle_core::Result<Vec<T>> {
+        Ok(arguments[0][..1].to_vec())
+    }
+
+    fn backward<T: Scalar>(
+        &self,
+        values: Values<'_, T>,
+        gradients: &mut [Destination<T>],
+    ) -> candle_core::Result<()> {
+        match self.elements {
+            Some(elements) => gradients[0].hand_over(vec![T::ONE; elements]),
+            None => gradients[0].hand_upstream(values.upstream),
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_gradient_of_another_size_is_an_error() -> Result<()> {
+    let x = var(&[1.0, 2.0]);
+    for elements in [Some(1), Some(3), None] {
+        let loss = op::apply(Misfit { elements }, &[&x], 1)?.sum_all()?;
+        let mut gradients = Gradients::new([&x])?;
+        gradients.backward(&x.sum_all()?)?;
+        for error in [
+            loss.backward().unwrap_err().to_string(),
+            gradients.accumulate(&loss).unwrap_err().to_string(),
+        ] {
+            let expected =
+                format!("misfit, argument 0: its gradient has {} elements", elements.unwrap_or(1));
+            assert!(error.contains(&expected), "{error}");
+        }
+        assert!(gradients.gradient(&x)?.is_none());
+    }
+    let error = op::apply(Misfit { elements: None }, &[&x], 2).unwrap_err().to_string();
+    assert!(error.contains("misfit: a result of 1 elements does not fit the shape [2]"), "{error}");
+    Ok(())
+}
+
 /// The calls of a faulty operation's backward pass that fail.
 static FAILING: AtomicUsize = AtomicUsize::new(0);
 
@@ -171,9 +218,9 @@ fn arguments_that_fit_no_kernel_are_errors() -> Result<()> {
         }));
         result.expect("no panic").unwrap_err().to_string()
     };
-    assert!(error(&[]).contains("an operation has an argument"));
+    assert!(error(&[]).contains("one to four arguments, not 0"));
     assert!(error(&[&y.to_dtype(DType::U8)?]).contains("not for U8"));
-    assert!(error(&[&x, &y]).contains("F32"));
-    assert!(error(&[&x, &x, &x, &x, &x]).contains("four arguments at most"));
+    assert!(error(&[&x, &y]).contains("one dtype, not F64 and F32"));
+    assert!(error(&[&x, &x, &x, &x, &x]).contains("one to four arguments, not 5"));
     Ok(())
 }

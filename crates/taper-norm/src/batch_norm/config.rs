@@ -4,7 +4,7 @@ use taper_core::{Activation, Result};
 
 use super::invalid;
 
-/// How [`batch_norm`] makes a layer.
+/// How [`batch_norm`](super::batch_norm()) makes a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchNormConfig {
     /// What is added to the variance before the square root.
