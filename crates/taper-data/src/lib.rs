@@ -28,7 +28,10 @@ mod batches;
 mod card;
 mod dataset;
 mod digits;
+pub mod formats;
+mod label_noise;
 mod split;
+mod subset;
 #[cfg(feature = "candle-datasets")]
 mod vision;
 
@@ -36,4 +39,6 @@ pub use batches::{Batches, BatchesConfig};
 pub use card::{Card, File, Part, Unpacked};
 pub use dataset::{ImageDataset, Pixels};
 pub use digits::{digits, digits_card};
+pub use label_noise::{LabelNoise, noisy_labels};
 pub use split::{Split, k_folds, split, stratified_k_folds, stratified_split};
+pub use subset::{Imbalance, few_labels, imbalanced};

@@ -4,6 +4,9 @@
 mod batches;
 mod card;
 mod digits;
+mod formats;
+mod label_noise;
 mod split;
+mod subset;
 #[cfg(feature = "candle-datasets")]
 mod vision;
