@@ -41,6 +41,7 @@ fn workspace_steps(nextest: bool) -> Vec<Command> {
         step(&["test", "--workspace", "--doc", "--locked"]),
     ];
     steps.extend(other_paths());
+    steps.extend(with_features());
     let mut docs = step(&["doc", "--workspace", "--no-deps", "--locked"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     steps.push(docs);
@@ -58,6 +59,15 @@ fn other_paths() -> [Command; 2] {
         tests.env(variable, value);
         tests
     })
+}
+
+/// What comes with a feature that is off by default.
+fn with_features() -> [Command; 2] {
+    let data = ["--package", "taper-data", "--features", "parquet"];
+    let (mut lints, mut tests) = (step(&["clippy"]), step(&["test"]));
+    lints.args(data).args(["--all-targets", "--locked", "--", "-D", "warnings"]);
+    tests.args(data).args(["--lib", "--tests", "--locked"]);
+    [lints, tests]
 }
 
 /// The example has a lock file and a target folder of its own; the folder is shared with the

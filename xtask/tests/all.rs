@@ -93,7 +93,7 @@ fn ci_without_nextest_runs_the_tests_with_cargo() {
     let ran = String::from_utf8_lossy(&output.stdout).into_owned();
     let steps = [
         "fmt --all\nclippy --workspace\ntest --workspace\ntest --workspace\n",
-        "test --lib\ntest --lib\n",
+        "test --lib\ntest --lib\nclippy --package\ntest --package\n",
         "doc --workspace\nxtask catalogue\n",
     ]
     .concat();

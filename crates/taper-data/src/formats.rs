@@ -5,6 +5,10 @@
 
 mod cifar;
 mod idx;
+#[cfg(feature = "parquet")]
+mod images;
+#[cfg(feature = "parquet")]
+mod parquet;
 
 use std::io::{BufReader, Read};
 
@@ -13,6 +17,8 @@ use taper_core::{Error, Result};
 
 pub use cifar::{Cifar, read_cifar};
 pub use idx::read_idx;
+#[cfg(feature = "parquet")]
+pub use parquet::read_parquet;
 
 /// The most bytes that the images of one file may unpack to: 4 GiB, ten times the largest data set with a card.
 const MOST: u64 = 1 << 32;

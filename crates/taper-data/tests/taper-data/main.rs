@@ -6,6 +6,8 @@ mod card;
 mod digits;
 mod formats;
 mod label_noise;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod split;
 mod subset;
 #[cfg(feature = "candle-datasets")]
