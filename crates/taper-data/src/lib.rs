@@ -30,6 +30,7 @@ mod dataset;
 mod digits;
 pub mod formats;
 mod label_noise;
+mod points;
 mod split;
 mod subset;
 #[cfg(feature = "candle-datasets")]
@@ -40,5 +41,6 @@ pub use card::{Card, File, Part, Unpacked};
 pub use dataset::{ImageDataset, Pixels};
 pub use digits::{digits, digits_card};
 pub use label_noise::{LabelNoise, noisy_labels};
+pub use points::{Points, blobs, gaussian_manifold, spirals};
 pub use split::{Split, k_folds, split, stratified_k_folds, stratified_split};
 pub use subset::{Imbalance, few_labels, imbalanced};

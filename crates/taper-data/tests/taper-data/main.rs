@@ -8,6 +8,7 @@ mod formats;
 mod label_noise;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod points;
 mod split;
 mod subset;
 #[cfg(feature = "candle-datasets")]
