@@ -33,6 +33,7 @@ mod label_noise;
 mod points;
 mod split;
 mod subset;
+mod variants;
 #[cfg(feature = "candle-datasets")]
 mod vision;
 
@@ -44,3 +45,4 @@ pub use label_noise::{LabelNoise, noisy_labels};
 pub use points::{Points, blobs, gaussian_manifold, spirals};
 pub use split::{Split, k_folds, split, stratified_k_folds, stratified_split};
 pub use subset::{Imbalance, few_labels, imbalanced};
+pub use variants::{Binarization, binarize, binarized, on_noise, on_patches, rotated};

@@ -11,5 +11,6 @@ mod parquet;
 mod points;
 mod split;
 mod subset;
+mod variants;
 #[cfg(feature = "candle-datasets")]
 mod vision;
