@@ -10,7 +10,7 @@ mod images;
 #[cfg(feature = "parquet")]
 mod parquet;
 
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use taper_core::{Error, Result};
@@ -27,9 +27,7 @@ const MOST: u64 = 1 << 32;
 const STEP: u64 = 1 << 20;
 
 /// `reader`, unpacked where its first bytes are those of gzip.
-pub fn unpacked<'a>(reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-    use std::io::BufRead;
-
+fn unpacked<'a>(reader: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
     let mut reader = BufReader::new(reader);
     let start =
         reader.fill_buf().map_err(|error| wrong("unpacked", "the file", "readable", error))?;
