@@ -4,6 +4,7 @@
 //! before it is believed, and memory grows with the bytes that are there, not with the promise.
 
 mod cifar;
+mod csv;
 mod idx;
 #[cfg(feature = "parquet")]
 mod images;
@@ -16,6 +17,7 @@ use flate2::bufread::MultiGzDecoder;
 use taper_core::{Error, Result};
 
 pub use cifar::{Cifar, read_cifar};
+pub use csv::read_csv;
 pub use idx::read_idx;
 #[cfg(feature = "parquet")]
 pub use parquet::read_parquet;
