@@ -189,7 +189,7 @@ fn distinct(operation: &'static str, indices: &[usize]) -> Result<Vec<usize>> {
 }
 
 /// The indices of each class, classes and indices in ascending order.
-fn strata(
+pub(crate) fn strata(
     operation: &'static str,
     labels: &[u32],
     indices: &[usize],

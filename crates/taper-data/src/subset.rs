@@ -1,8 +1,8 @@
 //! Parts of a data set with as many of each class as asked for.
 
-use std::collections::BTreeMap;
-
 use taper_core::{Error, Result, Stream};
+
+use crate::split::strata;
 
 /// `per_class` of the `indices` of each class, drawn at random, in ascending order: a task with few labels.
 ///
@@ -86,24 +86,7 @@ fn take(
     stream: &Stream,
     wanted: impl Fn(usize, usize) -> usize,
 ) -> Result<Vec<usize>> {
-    let mut members = indices.to_vec();
-    members.sort_unstable();
-    if let Some(pair) = members.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(Error::argument(
-            operation,
-            "indices",
-            "distinct",
-            format!("{} twice", pair[0]),
-        ));
-    }
-    let mut of_class: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for index in members {
-        let Some(label) = labels.get(index) else {
-            let expected = format!("below {}, the number of labels", labels.len());
-            return Err(Error::argument(operation, "indices", expected, index));
-        };
-        of_class.entry(*label).or_default().push(index);
-    }
+    let of_class = strata(operation, labels, indices)?;
     if of_class.is_empty() {
         return Err(Error::argument(operation, "indices", "at least one", "none"));
     }

@@ -55,7 +55,7 @@ fn refusals_name_the_argument() {
     for (message, expected) in [
         (few(&all(), 0), "few_labels: per_class should be at least 1, got 0"),
         (few(&all(), 41), "indices should be at least 41 of class 0, got 40"),
-        (few(&[1, 2, 1], 1), "indices should be distinct, got 1 twice"),
+        (few(&[1, 2, 1], 1), "indices should be each index once, got 1 twice"),
         (few(&[1, 200], 1), "indices should be below 200, the number of labels, got 200"),
         (few(&[], 1), "indices should be at least one, got none"),
         (rare(0.5), "imbalanced: ratio should be at least 1 and finite, got 0.5"),
