@@ -117,6 +117,16 @@ impl Activation {
         }
     }
 
+    /// What an operation can apply within itself, and what then remains to be applied to its output: an activation that
+    /// cannot be told from its output is an operation of its own.
+    pub(crate) fn fused(self) -> (taper_kernels::Activation, Self) {
+        let kernel = self.kernel();
+        match kernel.invertible() {
+            true => (kernel, Self::Identity),
+            false => (taper_kernels::Activation::Identity, self),
+        }
+    }
+
     /// The twin of the fused operation in candle's operations.
     pub(crate) fn composed(self, x: &Tensor) -> Result<Tensor> {
         match self {

@@ -62,15 +62,10 @@ impl ConvolutionOp {
         bias: Option<&Tensor>,
         activation: Activation,
     ) -> candle_core::Result<Tensor> {
-        // What cannot be told from its output is applied to the output in an operation of its own.
-        let kernel = activation.kernel();
-        let inside = if kernel.invertible() { kernel } else { taper_kernels::Activation::Identity };
-        let op = Fused { op: self, activation: inside };
-        let y = match bias {
-            Some(bias) => op::apply(op, &[x, weight, bias], &self.result()[..])?,
-            None => op::apply(op, &[x, weight], &self.result()[..])?,
-        };
-        if kernel.invertible() { Ok(y) } else { activation.forward(&y) }
+        let (activation, rest) = activation.fused();
+        let arguments: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+        let y = op::apply(Fused { op: self, activation }, &arguments, &self.result()[..])?;
+        rest.forward(&y)
     }
 
     /// The twin of [`fused`](Self::fused) in candle's operations: elements gathered into columns, or columns

@@ -165,22 +165,17 @@ impl Linear {
     fn fused(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let dtype = x.dtype();
         let (x, weight) = (op::widen(x)?, op::widen(&self.weight)?);
-        // What cannot be told from its output is applied to the output in an operation of its own.
-        let kernel = self.activation.kernel();
-        let inside = if kernel.invertible() { kernel } else { taper_kernels::Activation::Identity };
         let (outputs, inputs) = weight.dims2()?;
         let mut shape = x.dims().to_vec();
         shape.pop();
         let rows = shape.iter().product();
         shape.push(outputs);
         let sizes = taper_kernels::Linear { rows, inputs, outputs };
-        let op = FusedLinear { sizes, activation: inside };
-        let y = match &self.bias {
-            Some(bias) => op::apply(op, &[&x, &weight, &op::widen(bias)?], shape)?,
-            None => op::apply(op, &[&x, &weight], shape)?,
-        };
-        let y = if kernel.invertible() { y } else { self.activation.forward(&y)? };
-        y.to_dtype(dtype)
+        let (activation, rest) = self.activation.fused();
+        let bias = self.bias.as_ref().map(op::widen).transpose()?;
+        let arguments: Vec<&Tensor> = [&x, &weight].into_iter().chain(&bias).collect();
+        let y = op::apply(FusedLinear { sizes, activation }, &arguments, shape)?;
+        rest.forward(&y)?.to_dtype(dtype)
     }
 
     /// The twin of [`fused`](Self::fused) in candle's operations.
