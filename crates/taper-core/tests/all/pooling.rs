@@ -8,6 +8,8 @@ use taper_core::{
     Size2d, stream,
 };
 
+use crate::images_agree;
+
 const CPU: &Device = &Device::Cpu;
 
 fn size(case: &Case, key: &str) -> Result<Size2d> {
@@ -55,16 +57,10 @@ fn layers() -> [Box<dyn Module>; 3] {
 
 #[test]
 fn pooling_agrees_with_pytorch() -> Result<()> {
-    for case in goldens(include_str!("../golden/pooling.json"))? {
-        for (dtype, tolerance) in [(DType::F64, 1e-14), (DType::F32, 1e-6)] {
-            let x = Var::from_tensor(&case.tensor("x", dtype)?)?;
-            let y = layer(&case)?.forward(&x)?;
-            assert_close(&y, &case.tensor("y", dtype)?, tolerance);
-            let gradients = (y * case.tensor("cotangent", dtype)?)?.sum_all()?.backward()?;
-            assert_close(gradients.get(&x).unwrap(), &case.tensor("dx", dtype)?, tolerance);
-        }
-    }
-    Ok(())
+    let goldens = goldens(include_str!("../golden/pooling.json"))?;
+    images_agree(goldens, [(DType::F64, 1e-14), (DType::F32, 1e-6)], |case, x| {
+        Ok(layer(case)?.forward(x)?)
+    })
 }
 
 #[test]
