@@ -8,7 +8,7 @@ use candle_nn::ModuleT;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use taper_core::{Activation, Parameters, stream};
 use taper_kernels::Update;
-use taper_kernels::norm::{Gradients, GroupNorm, Input, RmsNorm};
+use taper_kernels::norm::{Gradients, GroupNorm, Input, RowNorm};
 use taper_norm::{BatchNormConfig, LayerNormConfig, batch_norm, layer_norm};
 
 const CPU: Device = Device::Cpu;
@@ -96,7 +96,7 @@ fn bench_kernels(criterion: &mut Criterion) {
             });
         });
     }
-    let sizes = RmsNorm { rows: length / 512, columns: 512 };
+    let sizes = RowNorm { rows: length / 512, columns: 512, centred: false };
     criterion.bench_function("rms_norm/kernel/2048x512", |bencher| {
         bencher.iter(|| {
             let weight = Some(&weight[..]);

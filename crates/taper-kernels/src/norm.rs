@@ -1,7 +1,7 @@
 //! Normalization: values brought to mean 0 and variance 1, each by the statistics of its group.
 //!
 //! Which values share their statistics tells the kinds apart: a channel over the batch ([`BatchNorm`]), a sample's
-//! features ([`LayerNorm`], and [`RmsNorm`] without the mean), a group of a sample's channels ([`GroupNorm`];
+//! features ([`RowNorm`]: layer and root-mean-square normalization), a group of a sample's channels ([`GroupNorm`];
 //! groups of one channel are instance normalization).
 //!
 //! All subtract a mean that was rounded to the element type first and add what the rounding left out afterwards,
@@ -9,18 +9,14 @@
 
 mod batch;
 mod group;
-mod layer;
 mod moments;
 mod planes;
-mod rms;
 mod rows;
 mod strips;
 
 pub use batch::{BatchNorm, Statistics};
 pub use group::GroupNorm;
-pub use layer::LayerNorm;
-pub use rms::RmsNorm;
-pub use rows::Row;
+pub use rows::{Row, RowNorm};
 
 use crate::linear::Gradient;
 

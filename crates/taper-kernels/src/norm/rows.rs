@@ -1,4 +1,5 @@
-//! Normalization of each row of a matrix by its own statistics, with a weight and a bias for each column.
+//! Layer and root-mean-square normalization: each row of a matrix by its own statistics, with a weight and a bias for
+//! each column.
 
 use std::ops::Range;
 
@@ -57,23 +58,21 @@ pub(super) fn measure<I: Isa, T: Element>(x: &[T], centred: bool, eps: f64) -> R
     Row { center, inverse_std: T::of(inverse_std), offset }
 }
 
-/// The sizes of a normalization by rows.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rows {
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    /// Whether the mean is subtracted.
-    pub(super) centred: bool,
+/// The sizes of a normalization of each row by itself, y = w x̂ + b over x (rows, columns) with w and b (columns): layer
+/// normalization, or root-mean-square normalization, where x̂ is x / √(mean x² + ε).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowNorm {
+    /// The samples, each with its own statistics.
+    pub rows: usize,
+    /// The features of a sample.
+    pub columns: usize,
+    /// Whether the mean is subtracted: layer normalization.
+    pub centred: bool,
 }
 
-impl Rows {
-    /// y = w x̂ + b; returns what each row was normalised by.
-    pub(super) fn forward<T: Element>(
-        self,
-        input: Input<'_, T>,
-        eps: f64,
-        y: &mut [T],
-    ) -> Vec<Row<T>> {
+impl RowNorm {
+    /// Normalises; returns what each row was normalised by.
+    pub fn forward<T: Element>(self, input: Input<'_, T>, eps: f64, y: &mut [T]) -> Vec<Row<T>> {
         let Self { rows, columns, .. } = self;
         assert!(input.x.len() == rows * columns && y.len() == rows * columns, "the size of x");
         assert!(input.residual.is_none(), "a normalization by rows has no residual");
@@ -130,7 +129,7 @@ impl Rows {
     }
 
     /// The gradients from `upstream`, that of the result, and what each row was normalised by.
-    pub(super) fn backward<T: Element>(
+    pub fn backward<T: Element>(
         self,
         x: &[T],
         weight: Option<&[T]>,

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use candle_core::Tensor;
 use taper_core::op::{self, Destination, Operation, Scalar, Values};
 use taper_kernels::buffer;
-use taper_kernels::norm::{Gradients, Input, LayerNorm, Row};
+use taper_kernels::norm::{Gradients, Input, Row, RowNorm};
 
 /// Normalises over the last `features` elements of each sample; weight and bias have as many.
 pub(super) fn apply(
@@ -16,7 +16,7 @@ pub(super) fn apply(
     features: usize,
     eps: f64,
 ) -> candle_core::Result<Tensor> {
-    let sizes = LayerNorm { rows: x.elem_count() / features, columns: features };
+    let sizes = RowNorm { rows: x.elem_count() / features, columns: features, centred: true };
     let like_x = |tensor: Option<&Tensor>| tensor.map(|it| it.to_dtype(x.dtype())).transpose();
     let (weight, bias) = (like_x(weight)?, like_x(bias)?);
     let op = Fused { sizes, eps, weight: weight.is_some(), rows: OnceLock::new() };
@@ -27,7 +27,7 @@ pub(super) fn apply(
 
 /// An operation on x and what there is of weight and bias.
 struct Fused {
-    sizes: LayerNorm,
+    sizes: RowNorm,
     eps: f64,
     /// Whether there is a weight.
     weight: bool,
