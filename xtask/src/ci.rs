@@ -63,7 +63,7 @@ fn other_paths() -> [Command; 2] {
 
 /// What comes with a feature that is off by default.
 fn with_features() -> [Command; 2] {
-    let data = ["--package", "taper-data", "--features", "parquet"];
+    let data = ["--package", "taper-data", "--features", "hub,candle-datasets"];
     let (mut lints, mut tests) = (step(&["clippy"]), step(&["test"]));
     lints.args(data).args(["--all-targets", "--locked", "--", "-D", "warnings"]);
     tests.args(data).args(["--lib", "--tests", "--locked"]);

@@ -7,7 +7,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The commands whose arguments go on untouched, flags included.
-const PASSED_ON: [&str; 7] = ["list", "run", "reproduce", "report", "tune", "new", "bench"];
+const PASSED_ON: [&str; 8] =
+    ["list", "run", "reproduce", "report", "tune", "new", "download", "bench"];
 
 /// The flags that make `bench` read its arguments itself.
 const OF_PEERS: [&str; 10] = [
@@ -26,7 +27,7 @@ const OF_PEERS: [&str; 10] = [
 xflags::xflags! {
     /// Builds and drives `taper`, and checks the project.
     ///
-    /// `list` to `new` are taper's own commands: all that follows goes to it untouched, so
+    /// `list` to `download` are taper's own commands: all that follows goes to it untouched, so
     /// `cargo xtask run --help` tells what `run` takes.
     cmd xtask {
         /// Shows the experiments.
@@ -56,6 +57,11 @@ xflags::xflags! {
         }
         /// Writes the skeleton of a crate with an experiment of your own.
         cmd new {
+            /// taper's arguments.
+            repeated arguments: OsString
+        }
+        /// Fetches data sets, verifies them and keeps them; builds that part at the first call.
+        cmd download {
             /// taper's arguments.
             repeated arguments: OsString
         }

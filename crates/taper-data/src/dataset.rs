@@ -1,16 +1,20 @@
 //! Labelled images in memory.
 
+use std::io;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 use taper_core::{Error, Result};
 
+use crate::formats::write_images;
+
 /// Labelled images of one size, kept as bytes; a clone shares them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageDataset {
-    images: Arc<[u8]>,
-    labels: Arc<[u32]>,
+    // Not `Arc<[u8]>`: making one copies the bytes.
+    images: Arc<Vec<u8>>,
+    labels: Arc<Vec<u32>>,
     shape: [usize; 3],
     max_value: u8,
     classes: u32,
@@ -62,7 +66,7 @@ impl ImageDataset {
             let received = format!("{} for image {at}", labels[at]);
             return wrong("labels", format!("below {classes}"), received);
         }
-        Ok(Self { images: images.into(), labels: labels.into(), shape, max_value, classes })
+        Ok(Self { images: Arc::new(images), labels: Arc::new(labels), shape, max_value, classes })
     }
 
     /// How many images there are: one at least.
@@ -180,23 +184,26 @@ impl ImageDataset {
 
     /// The SHA-256, in hex, of the decoded content: the same for every container that holds it.
     ///
-    /// Over the bytes of `taper image dataset 1\n`; the number of images, channels, height, width,
-    /// the greatest value and the number of classes, each as a little-endian u64; every pixel in order;
-    /// every label in order as a little-endian u32.
+    /// Over the bytes that [`write_images`](crate::formats::write_images) writes, which says what they are.
     pub fn content_digest(&self) -> String {
-        let mut hasher = Sha256::new();
-        hasher.update(b"taper image dataset 1\n");
-        let [channels, height, width] = self.shape.map(|dim| dim as u64);
-        let max_value = u64::from(self.max_value);
-        let classes = u64::from(self.classes);
-        for number in [self.len() as u64, channels, height, width, max_value, classes] {
-            hasher.update(number.to_le_bytes());
-        }
-        hasher.update(&self.images);
-        for label in self.labels.iter() {
-            hasher.update(label.to_le_bytes());
-        }
-        hex(&hasher.finalize())
+        let mut hashed = Hashed(Sha256::new());
+        // It takes all that it is given.
+        let _ = write_images(self, &mut hashed);
+        hex(&hashed.0.finalize())
+    }
+}
+
+/// The hash of what is written to it.
+struct Hashed(Sha256);
+
+impl io::Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -5,15 +5,14 @@ use std::sync::OnceLock;
 use taper_core::Result;
 
 use crate::formats::read_csv;
-use crate::{Card, ImageDataset};
+use crate::{Card, ImageDataset, card};
 
 // Outside this package, so that the repository has the data once. To publish the crate, copy
-// `datasets/digits` into the package (or link to it: `cargo package` follows links) and shorten the
-// two paths.
+// `datasets` into the package (or link to it: `cargo package` follows links) and shorten the paths, here and
+// in card.rs.
 const FILE: &[u8] = include_bytes!("../../../datasets/digits/digits.csv.gz");
-const CARD: &str = include_str!("../../../datasets/digits/digits.toml");
 
-/// The 1,797 handwritten digits of 8x8 pixels that are compiled in: see [`digits_card`] for where they
+/// The 1,797 handwritten digits of 8x8 pixels that are compiled in: [`card`]`("digits")` says where they
 /// come from and how to cite them.
 ///
 /// Decoded at the first call, every value checked, and held against the card.
@@ -31,15 +30,10 @@ pub fn digits() -> Result<ImageDataset> {
     if let Some(digits) = DIGITS.get() {
         return Ok(digits.clone());
     }
-    let card = digits_card()?;
+    let card = card("digits")?;
     let digits = decode(FILE, &card)?;
     card.check("all", &digits)?;
     Ok(DIGITS.get_or_init(|| digits).clone())
-}
-
-/// The card of [`digits`]: origin, licence, citation, digests.
-pub fn digits_card() -> Result<Card> {
-    Card::parse(CARD)
 }
 
 fn decode(file: &[u8], card: &Card) -> Result<ImageDataset> {
@@ -59,7 +53,7 @@ mod tests {
     #[test]
     fn a_truncated_file_is_an_error_at_the_line_it_breaks_off() {
         let half = &FILE[..FILE.len() / 2];
-        let message = decode(half, &digits_card().unwrap()).unwrap_err().to_string();
+        let message = decode(half, &card("digits").unwrap()).unwrap_err().to_string();
         assert!(
             message.starts_with("read_csv: line ") && message.contains("readable"),
             "{message}"
@@ -68,12 +62,12 @@ mod tests {
 
     #[test]
     fn the_file_is_the_one_on_the_card() -> Result<()> {
-        let card = digits_card()?;
+        let card = card("digits")?;
         let [file] = &card.files[..] else { panic!("one file, not {}", card.files.len()) };
         let mut csv = Vec::new();
         GzDecoder::new(FILE).read_to_end(&mut csv).unwrap();
-        assert_eq!(file.bytes, FILE.len() as u64);
-        assert_eq!(file.sha256, hex(&Sha256::digest(FILE)));
+        assert_eq!(file.bytes, Some(FILE.len() as u64));
+        assert_eq!(file.sha256, Some(hex(&Sha256::digest(FILE))));
         let unpacked = file.unpacked.as_ref().unwrap();
         assert_eq!(unpacked.bytes, csv.len() as u64);
         assert_eq!(unpacked.sha256, hex(&Sha256::digest(&csv)));

@@ -5,11 +5,14 @@
 
 mod cifar;
 mod csv;
+#[cfg(feature = "images")]
+mod folder;
 mod idx;
-#[cfg(feature = "parquet")]
+#[cfg(feature = "images")]
 mod images;
-#[cfg(feature = "parquet")]
+#[cfg(feature = "images")]
 mod parquet;
+mod prepared;
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -18,9 +21,12 @@ use taper_core::{Error, Result};
 
 pub use cifar::{Cifar, read_cifar};
 pub use csv::read_csv;
+#[cfg(feature = "images")]
+pub use folder::{image_folder_classes, read_image_folder};
 pub use idx::read_idx;
-#[cfg(feature = "parquet")]
+#[cfg(feature = "images")]
 pub use parquet::read_parquet;
+pub use prepared::{read_images, write_images};
 
 /// The most bytes that the images of one file may unpack to: 4 GiB, ten times the largest data set with a card.
 const MOST: u64 = 1 << 32;

@@ -28,21 +28,36 @@ mod batches;
 mod card;
 mod dataset;
 mod digits;
+mod error;
 pub mod formats;
+#[cfg(feature = "hub")]
+mod hub;
+#[cfg(feature = "images")]
+mod import;
 mod label_noise;
+mod name;
+mod original;
 mod points;
 mod split;
+mod store;
 mod subset;
 mod variants;
 #[cfg(feature = "candle-datasets")]
 mod vision;
 
 pub use batches::{Batches, BatchesConfig};
-pub use card::{Card, File, Part, Unpacked};
+pub use card::{Card, File, HubPlace, Original, Part, Unpacked, card, cards};
 pub use dataset::{ImageDataset, Pixels};
-pub use digits::{digits, digits_card};
+pub use digits::digits;
+pub use error::{Error, Result};
+#[cfg(feature = "hub")]
+pub use hub::{DownloadOptions, Event, download};
+#[cfg(feature = "images")]
+pub use import::import;
 pub use label_noise::{LabelNoise, noisy_labels};
+pub use name::DataName;
 pub use points::{Points, blobs, gaussian_manifold, spirals};
 pub use split::{Split, k_folds, split, stratified_k_folds, stratified_split};
+pub use store::{DataLock, DataStore, Files, PartRecord, Proof, ReadPart, Record};
 pub use subset::{Imbalance, few_labels, imbalanced};
 pub use variants::{Binarization, binarize, binarized, on_noise, on_patches, rotated};

@@ -1,71 +1,101 @@
 //! The data that experiments name in their specs, split by a run's seed.
 
-use candle_core::{DType, Device, Tensor};
-use serde::{Deserialize, Serialize};
-use taper_core::Result;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::{DType, Tensor};
 use taper_data::{
-    Batches, BatchesConfig, ImageDataset, Pixels, digits, digits_card, stratified_split,
+    Batches, BatchesConfig, DataName, DataStore, ImageDataset, Pixels, Result, digits,
+    stratified_split,
 };
 use taper_lab::{Context, DataSource, Role};
 
-/// A data set, by the name that a spec gives it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum DataName {
-    Digits,
+/// What a run's key and the report say of a data set: one entry for each part.
+pub(crate) fn sources(name: &DataName) -> Result<Vec<DataSource>> {
+    let card = name.card()?;
+    let digests: Vec<(String, String)> = match card.hub {
+        None => vec![(name.to_string(), digits()?.content_digest())],
+        Some(_) => {
+            let record = DataStore::of_user()?.require(name)?;
+            let parts = record.parts.into_iter();
+            parts.map(|part| (format!("{name}/{}", part.name), part.content_digest)).collect()
+        }
+    };
+    let source = |(name, digest)| DataSource {
+        name,
+        digest,
+        licence: card.licence.clone(),
+        citation: card.citation.clone(),
+    };
+    Ok(digests.into_iter().map(source).collect())
 }
 
-impl DataName {
-    /// What the run's key and the report say of it.
-    pub(crate) fn source(self) -> Result<DataSource> {
-        let Self::Digits = self;
-        let card = digits_card()?;
-        Ok(DataSource {
-            digest: digits()?.content_digest(),
-            name: card.name,
-            licence: card.licence,
-            citation: card.citation,
-        })
-    }
-
-    /// The run's training images and the ones that it is measured on.
-    ///
-    /// Each seed draws its own stratified split. A tuning run never sees its test part: it is measured
-    /// on a validation part that is split off the training part by the same fraction.
-    pub(crate) fn split(self, train_fraction: f64, context: &Context) -> Result<Split> {
-        let Self::Digits = self;
-        let data = digits()?;
-        let mut stream = taper_core::stream(context.seed, "split");
+/// The run's training images and the ones that it is measured on.
+///
+/// Where its makers set a test part apart, it is the one. Of other data each seed draws its own stratified split, of which
+/// `train_fraction` is trained on. A tuning run never sees the test part: it is measured on a validation part that is
+/// split off the training part by the same fraction.
+pub(crate) fn split(name: &DataName, train_fraction: f64, context: &Context) -> Result<Split> {
+    let mut stream = taper_core::stream(context.seed, "split");
+    let given = name.card()?.parts.iter().any(|part| part.name == "test");
+    let (data, mut train, held_out) = if given {
+        let data = load(name, "train")?;
+        let test = load(name, "test")?;
+        let (train, all) = (data.indices(), test.indices());
+        (data, train, (test, all))
+    } else {
+        let data = load(name, "all")?;
         let part = stratified_split(data.labels(), &data.indices(), train_fraction, &mut stream)?;
-        let part = match context.role {
-            Role::Report => part,
-            Role::Tune => {
-                let mut stream = stream.child("validation");
-                stratified_split(data.labels(), &part.train, train_fraction, &mut stream)?
-            }
-        };
-        let tensors =
-            |indices: &[usize]| data.tensors(indices, Pixels::Flat, DType::F32, &context.device);
-        Ok(Split {
-            train: tensors(&part.train)?,
-            held_out: tensors(&part.test)?,
-            train_indices: part.train,
-            device: context.device.clone(),
-            data,
-        })
-    }
+        (data.clone(), part.train, (data, part.test))
+    };
+    let held_out = match context.role {
+        Role::Report => held_out,
+        Role::Tune => {
+            let mut stream = stream.child("validation");
+            let part = stratified_split(data.labels(), &train, train_fraction, &mut stream)?;
+            train = part.train;
+            (data.clone(), part.test)
+        }
+    };
+    Ok(Split { data, train, held_out, context: context.clone() })
 }
 
-/// Images as rows of pixels in [0, 1], and their labels.
+/// Images of a data set, in memory once for all runs of this process.
+fn load(name: &DataName, part: &str) -> Result<ImageDataset> {
+    static LOADED: Mutex<BTreeMap<(DataName, String), ImageDataset>> = Mutex::new(BTreeMap::new());
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (name.clone(), part.to_owned());
+    if let Some(dataset) = loaded.get(&key) {
+        return Ok(dataset.clone());
+    }
+    let dataset = DataStore::of_user()?.load(name, part)?;
+    loaded.insert(key, dataset.clone());
+    Ok(dataset)
+}
+
+/// Which images are learned from, and which measured on.
 pub(crate) struct Split {
-    pub(crate) train: (Tensor, Tensor),
-    pub(crate) held_out: (Tensor, Tensor),
-    train_indices: Vec<usize>,
-    device: Device,
     data: ImageDataset,
+    train: Vec<usize>,
+    held_out: (ImageDataset, Vec<usize>),
+    context: Context,
 }
 
 impl Split {
+    /// The training images as rows of pixels in [0, 1], and their labels.
+    pub(crate) fn train(&self) -> Result<(Tensor, Tensor)> {
+        self.tensors(&self.data, &self.train)
+    }
+
+    /// The held-out images as rows of pixels in [0, 1], and their labels.
+    pub(crate) fn held_out(&self) -> Result<(Tensor, Tensor)> {
+        self.tensors(&self.held_out.0, &self.held_out.1)
+    }
+
+    fn tensors(&self, data: &ImageDataset, indices: &[usize]) -> Result<(Tensor, Tensor)> {
+        Ok(data.tensors(indices, Pixels::Flat, DType::F32, &self.context.device)?)
+    }
+
     /// Pixels an image.
     pub(crate) fn features(&self) -> usize {
         self.data.shape().iter().product()
@@ -76,9 +106,9 @@ impl Split {
     }
 
     /// Shuffled batches of the training images, without end; each has `batch_size` images.
-    pub(crate) fn train_batches(&self, batch_size: usize, seed: u64) -> Result<Batches> {
+    pub(crate) fn train_batches(&self, batch_size: usize) -> Result<Batches> {
         let config = BatchesConfig { batch_size, drop_last: true, ..Default::default() };
-        let shuffle = taper_core::stream(seed, "shuffle");
-        Batches::new(&self.data, &self.train_indices, config, shuffle, &self.device)
+        let shuffle = taper_core::stream(self.context.seed, "shuffle");
+        Ok(Batches::new(&self.data, &self.train, config, shuffle, &self.context.device)?)
     }
 }

@@ -1,5 +1,7 @@
 //! `taper`: runs the experiments of this workspace.
 
+mod download;
+
 use std::process::ExitCode;
 
 use taper_lab::Build;
@@ -15,5 +17,5 @@ fn main() -> ExitCode {
         version: env!("CARGO_PKG_VERSION"),
         sources: env!("TAPER_SOURCES_DIGEST"),
     };
-    taper_lab::main(taper_experiments::registry(), build)
+    taper_lab::main_with(taper_experiments::registry(), build, &[download::extension()])
 }

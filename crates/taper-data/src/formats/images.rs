@@ -1,6 +1,7 @@
 //! Image files: PNG and JPEG.
 
 use std::io::Cursor;
+use std::thread;
 
 use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 use taper_core::Result;
@@ -68,4 +69,35 @@ pub(super) fn decode(
             .for_each(|(to, from)| *to = *from);
     }
     Ok(())
+}
+
+/// Decodes `count` images of the same shape after one another into `pixels`, in parts on all processors.
+///
+/// `file(at)` is the name of an image and its bytes.
+pub(super) fn decode_all<B: AsRef<[u8]>>(
+    operation: &'static str,
+    count: usize,
+    shape: [usize; 3],
+    pixels: &mut [u8],
+    file: impl Fn(usize) -> Result<(String, B)> + Sync,
+) -> Result<()> {
+    let size = shape.iter().product::<usize>();
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let part = count.div_ceil(threads).max(1);
+    let file = &file;
+    thread::scope(|scope| {
+        let parts = pixels.chunks_mut(part * size).enumerate().map(|(at, pixels)| {
+            scope.spawn(move || {
+                pixels.chunks_exact_mut(size).enumerate().try_for_each(|(image, pixels)| {
+                    let (what, bytes) = file(at * part + image)?;
+                    decode(operation, &what, bytes.as_ref(), shape, pixels)
+                })
+            })
+        });
+        let parts: Vec<_> = parts.collect();
+        parts.into_iter().try_for_each(|part| match part.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
 }

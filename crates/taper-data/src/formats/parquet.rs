@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread;
 
 use parquet::basic::Type;
 use parquet::column::reader::{ColumnReader, get_typed_column_reader};
@@ -132,7 +131,7 @@ fn column_of<T: parquet::data_type::DataType>(
     }
 }
 
-/// Decodes images after one another into `pixels`, in parts on all processors.
+/// Decodes images after one another into `pixels`.
 fn decode(
     encoded: &[ByteArray],
     what: &str,
@@ -148,23 +147,7 @@ fn decode(
         return Err(wrong(NAME, what, format!("at most {MOST} bytes of pixels"), received));
     };
     pixels.resize(start + length, 0);
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let part = encoded.len().div_ceil(threads).max(1);
-    let parts = encoded.chunks(part).zip(pixels[start..].chunks_mut(part * size));
-    thread::scope(|scope| {
-        let parts = parts.enumerate().map(|(at, (encoded, pixels))| {
-            scope.spawn(move || {
-                let each = encoded.iter().zip(pixels.chunks_exact_mut(size));
-                each.enumerate().try_for_each(|(row, (image, pixels))| {
-                    let row = format!("{what}, row {}", first + at * part + row);
-                    images::decode(NAME, &row, image.data(), shape, pixels)
-                })
-            })
-        });
-        let parts: Vec<_> = parts.collect();
-        parts.into_iter().try_for_each(|part| match part.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        })
+    images::decode_all(NAME, encoded.len(), shape, &mut pixels[start..], |at| {
+        Ok((format!("{what}, row {}", first + at), encoded[at].data()))
     })
 }

@@ -1,13 +1,13 @@
-use taper_data::{Card, ImageDataset, digits, digits_card};
+use taper_data::{Card, ImageDataset, card, cards, digits};
 
 #[test]
 fn the_digits_are_what_their_card_says() {
-    digits_card().unwrap().check("all", &digits().unwrap()).unwrap();
+    card("digits").unwrap().check("all", &digits().unwrap()).unwrap();
 }
 
 #[test]
 fn says_what_differs() {
-    let card = digits_card().unwrap();
+    let card = card("digits").unwrap();
     let digits = digits().unwrap();
     let changed = |images: Vec<u8>, shape, labels: Vec<u32>| {
         let dataset = ImageDataset::new(images, shape, 16, labels, 10).unwrap();
@@ -39,8 +39,41 @@ fn says_what_differs() {
 
 #[test]
 fn refuses_an_unknown_part_and_a_wrong_card() {
-    let message = digits_card().unwrap().part("train").unwrap_err().to_string();
+    let message = card("digits").unwrap().part("train").unwrap_err().to_string();
     assert_eq!(message, "Card::part: name should be one of [\"all\"], got train");
     let message = Card::parse("name = \"digits\"\ncolour = 3\n").unwrap_err().to_string();
     assert!(message.contains("line 2") && message.contains("colour"), "{message}");
+}
+
+#[test]
+fn every_card_fits_together() {
+    for card in cards().unwrap() {
+        let name = &card.name;
+        assert!(!card.citation.is_empty() && !card.licence.is_empty(), "{name}");
+        for part in &card.parts {
+            assert_eq!(part.per_class.len(), card.classes.len(), "{name}");
+            assert_eq!(part.per_class.iter().sum::<usize>(), part.images, "{name}");
+            if card.hub.is_some() {
+                assert!(
+                    card.files.iter().any(|file| file.part.as_ref() == Some(&part.name)),
+                    "{name}"
+                );
+            }
+            for sum in &part.original_md5 {
+                assert!(
+                    sum.len() == 32 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                    "{name}"
+                );
+            }
+        }
+        for sum in card.files.iter().filter_map(|file| file.sha256.as_ref()) {
+            assert!(sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()), "{name}");
+        }
+        if card.hub.is_some() {
+            assert!(card.revision.len() == 40, "{name}");
+            assert!(card.files.iter().all(|file| file.part.is_some()), "{name}");
+        }
+    }
+    let message = card("mnst").unwrap_err().to_string();
+    assert!(message.contains("one of digits, mnist, fashion-mnist"), "{message}");
 }

@@ -5,15 +5,15 @@ mod network;
 
 use std::ops::ControlFlow;
 
-use candle_core::DType;
+use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 use taper_core::optim::{Optimizer, Sgd, SgdConfig};
 use taper_core::{Gradients, Parameters, Snapshot, Stateful};
-use taper_data::Batches;
+use taper_data::{Batches, DataName};
 use taper_lab::{Arm, BoxError, Context, DataSource, Experiment, Record, SpecText};
 use taper_losses::{CrossEntropyOptions, Target, cross_entropy};
 
-use crate::data::{DataName, Split};
+use crate::data::{sources, split};
 use drift::Drift;
 use network::Network;
 
@@ -48,7 +48,7 @@ impl Experiment for BnConvergesFaster {
         SpecText { file: "bn_converges_faster/spec.toml", text: include_str!("spec.toml") };
 
     fn data(settings: &Settings) -> Result<Vec<DataSource>, BoxError> {
-        Ok(vec![settings.data.source()?])
+        Ok(sources(&settings.data)?)
     }
 
     fn arm(settings: Settings, context: &Context) -> Result<Box<dyn Arm>, BoxError> {
@@ -63,7 +63,7 @@ struct Training {
     gradients: Gradients,
     optimizer: Sgd,
     batches: Batches,
-    split: Split,
+    held_out: (Tensor, Tensor),
     drift: Drift,
     reached: Option<u64>,
     accuracy: f64,
@@ -72,7 +72,7 @@ struct Training {
 
 impl Training {
     fn new(settings: Settings, context: &Context) -> Result<Self, BoxError> {
-        let split = settings.data.split(settings.train_fraction, context)?;
+        let split = split(&settings.data, settings.train_fraction, context)?;
         let parameters = Parameters::new(&taper_core::stream(context.seed, "init"));
         let network =
             Network::new(&settings, split.features(), split.classes(), &parameters, context)?;
@@ -80,7 +80,7 @@ impl Training {
         let trainable = parameters.trainable();
         let gradients = Gradients::new(trainable.iter().map(|(_, variable)| variable))?;
         let optimizer = Sgd::new(trainable, config)?;
-        let batches = split.train_batches(settings.batch_size, context.seed)?;
+        let batches = split.train_batches(settings.batch_size)?;
         let drift = Drift::default();
         Ok(Self {
             parameters,
@@ -88,7 +88,7 @@ impl Training {
             gradients,
             optimizer,
             batches,
-            split,
+            held_out: split.held_out()?,
             drift,
             reached: None,
             accuracy: 0.0,
@@ -98,7 +98,7 @@ impl Training {
 
     /// Accuracy and the last hidden layer's inputs on the held-out images.
     fn evaluate(&mut self, record: &mut Record) -> Result<(), BoxError> {
-        let (images, labels) = &self.split.held_out;
+        let (images, labels) = &self.held_out;
         let output = self.network.forward(images, false)?;
         let hits = output.logits.argmax(1)?.eq(labels)?.to_dtype(DType::F64)?;
         self.accuracy = hits.mean_all()?.to_scalar()?;

@@ -10,10 +10,11 @@ use taper_core::optim::{Adam, AdamConfig, Optimizer};
 use taper_core::{
     Gradients, Linear, LinearConfig, Parameters, Schedule, Snapshot, Stateful, linear,
 };
+use taper_data::DataName;
 use taper_lab::{Arm, BoxError, Context, DataSource, Experiment, Record, SpecText};
 use taper_losses::{MseOptions, Reduction, mse};
 
-use crate::data::DataName;
+use crate::data::{sources, split};
 
 pub(crate) struct LinearAeIsPca;
 
@@ -42,7 +43,7 @@ impl Experiment for LinearAeIsPca {
         SpecText { file: "linear_ae_is_pca/spec.toml", text: include_str!("spec.toml") };
 
     fn data(settings: &Settings) -> Result<Vec<DataSource>, BoxError> {
-        Ok(vec![settings.data.source()?])
+        Ok(sources(&settings.data)?)
     }
 
     fn arm(settings: Settings, context: &Context) -> Result<Box<dyn Arm>, BoxError> {
@@ -62,8 +63,8 @@ struct ClosedForm {
 
 impl ClosedForm {
     fn new(settings: &Settings, context: &Context) -> Result<Self, BoxError> {
-        let split = settings.data.split(settings.train_fraction, context)?;
-        let (train, test) = (matrix(&split.train.0)?, matrix(&split.held_out.0)?);
+        let split = split(&settings.data, settings.train_fraction, context)?;
+        let (train, test) = (matrix(&split.train()?.0)?, matrix(&split.held_out()?.0)?);
         let pca = Pca::fit(&train, keeping(settings.code))?;
         Ok(Self {
             train_sse: pca.reconstruction_error(&train)?,
@@ -119,9 +120,9 @@ struct Autoencoder {
 
 impl Autoencoder {
     fn new(settings: Settings, context: &Context) -> Result<Self, BoxError> {
-        let split = settings.data.split(settings.train_fraction, context)?;
-        let (train, test) = (&split.train.0, &split.held_out.0);
-        let pca = Pca::fit(&matrix(train)?, keeping(settings.code))?;
+        let split = split(&settings.data, settings.train_fraction, context)?;
+        let (train, test) = (split.train()?.0, split.held_out()?.0);
+        let pca = Pca::fit(&matrix(&train)?, keeping(settings.code))?;
         let mean = train.mean_keepdim(0)?;
 
         let parameters = Parameters::new(&taper_core::stream(context.seed, "init"));

@@ -15,7 +15,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::error::{Error, Result};
+pub use self::table::table;
+use crate::error::{BoxError, Error, Result};
 use crate::experiment::Registry;
 
 /// Who the binary is: for `--version`, the runs' keys and the report.
@@ -27,6 +28,15 @@ pub struct Build {
     pub version: &'static str,
     /// The digest of its sources, from `env!("TAPER_SOURCES_DIGEST")` after `taper_sources::emit`.
     pub sources: &'static str,
+}
+
+/// A command that a binary adds to the harness's own.
+#[derive(Debug, Clone)]
+pub struct Extension {
+    /// Its name, arguments and help.
+    pub command: clap::Command,
+    /// Does what its arguments say; what it returns is shown, and the exit code is 1.
+    pub run: fn(&clap::ArgMatches) -> std::result::Result<(), BoxError>,
 }
 
 /// Turns claims into verdicts: runs experiments, keeps their runs, writes the report.
@@ -56,9 +66,23 @@ enum Command {
 /// Parses the process's arguments, does what they say, and returns the exit code: 0 done, 1 failed,
 /// 2 typed or written wrongly, 130 interrupted.
 pub fn main(registry: Registry, build: Build) -> ExitCode {
-    let command = Cli::command().name(build.name).version(build.version);
-    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
-    let cli = match parsed {
+    main_with(registry, build, &[])
+}
+
+/// [`main`] with more commands.
+pub fn main_with(registry: Registry, build: Build, extensions: &[Extension]) -> ExitCode {
+    let mut command = Cli::command().name(build.name).version(build.version);
+    command = command.subcommands(extensions.iter().map(|extension| extension.command.clone()));
+    let matches = match command.try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => error.exit(),
+    };
+    if let Some((name, matches)) = matches.subcommand()
+        && let Some(own) = extensions.iter().find(|own| own.command.get_name() == name)
+    {
+        return done((own.run)(matches).map_err(|error| (error.to_string(), 1)));
+    }
+    let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
@@ -72,11 +96,16 @@ pub fn main(registry: Registry, build: Build) -> ExitCode {
         threads::share_out(jobs);
     }
     let mut out = io::stdout().lock();
-    match dispatch(cli.command, &registry, build, &mut out).and_then(|()| flushed(&mut out)) {
+    let result = dispatch(cli.command, &registry, build, &mut out).and_then(|()| flushed(&mut out));
+    done(result.map_err(|error| (error.to_string(), error.exit_code())))
+}
+
+fn done(result: std::result::Result<(), (String, u8)>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(error.exit_code())
+        Err((message, code)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(code)
         }
     }
 }

@@ -3,7 +3,7 @@
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
 /// A table that fits the terminal; in a pipe, 120 columns.
-pub(super) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
+pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> Table {
     let mut table = Table::new();
     // As in a paper: a line above, below the header and below, none between rows.
     let line = LineStyle::none().fill('─').junction('─');

@@ -1,0 +1,188 @@
+//! Downloads from the Hugging Face hub, through its cache, into the store of verified data sets.
+//!
+//! Files come into the cache that all the hub's tools share, and only what has the size and the SHA-256 that the hub has on
+//! record for them at the resolved commit is called by its name there.
+
+mod cache;
+mod client;
+mod transfer;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::card::Card;
+use crate::import::parquet;
+use crate::store::{DataStore, Files, ReadPart, Record};
+use crate::{DataName, Error, Result};
+use cache::Cache;
+use client::{Hub, Listed};
+
+/// How a data set is fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownloadOptions {
+    /// The branch, tag or commit to fetch, in place of the card's commit; the content is verified all the same.
+    pub revision: Option<String>,
+    /// Whether the network is left alone: only what the hub's cache has is used.
+    pub offline: bool,
+    /// The address of the hub, in place of `HF_ENDPOINT`.
+    pub endpoint: Option<String>,
+    /// The cache of the hub's files, in place of `HF_HUB_CACHE` or `HF_HOME`.
+    pub cache: Option<PathBuf>,
+    /// How often a request is made before it is given up; one that brought bytes does not count.
+    pub attempts: u32,
+    /// The pause before the second attempt; each further one is twice as long.
+    pub pause: Duration,
+    /// How long the hub may send nothing before the attempt is given up.
+    pub patience: Duration,
+}
+
+impl Default for DownloadOptions {
+    /// The card's commit, by the network, as the environment says; 5 attempts a second apart and more, a minute's patience.
+    fn default() -> Self {
+        Self {
+            revision: None,
+            offline: false,
+            endpoint: None,
+            cache: None,
+            attempts: 5,
+            pause: Duration::from_secs(1),
+            patience: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What happens during a download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The data set is in the store, whole.
+    Present,
+    /// Another process is fetching the same; its end is waited for.
+    Waiting,
+    /// A file of so many bytes begins, of which so many are there from an earlier attempt.
+    File {
+        /// Its name.
+        name: &'a str,
+        /// Its size.
+        bytes: u64,
+        /// The bytes that are there.
+        there: u64,
+    },
+    /// So many bytes of the file are there now.
+    Received {
+        /// The bytes that are there.
+        there: u64,
+    },
+    /// An attempt failed, and another follows.
+    Again {
+        /// What was asked for.
+        what: &'a str,
+        /// Why it failed.
+        reason: &'a str,
+        /// The pause before the next.
+        pause: Duration,
+    },
+    /// A file that is not what the hub has on record was moved out of the way.
+    Quarantined {
+        /// Where it is now.
+        path: &'a Path,
+        /// What differs.
+        reason: &'a str,
+    },
+    /// All files are there and verified; their images are being decoded.
+    Decoding,
+}
+
+/// Fetches the data set called `name`, verifies it, and keeps it in `store`.
+///
+/// Where it is in the store and whole, and no other revision is asked for, nothing is done. Two checks stand between the
+/// network and the store: each file against the size and SHA-256 of the hub's own record at the resolved commit, and the
+/// decoded pixels and labels against the card ([`DataStore::keep`]).
+///
+/// A connection that breaks off is taken up where it ended; a file that is not what it should be is moved to the folder
+/// `quarantine` of its repository in the cache, and fetched once more from its start.
+///
+/// # Errors
+/// A data set that is compiled in; what the hub or the disk refused, the cache whole and the next attempt free to
+/// succeed; a content that is not the card's.
+pub fn download(
+    name: &DataName,
+    options: &DownloadOptions,
+    store: &DataStore,
+    on: &dyn Fn(Event<'_>),
+) -> Result<Record> {
+    let card = name.card()?;
+    let Some(place) = &card.hub else {
+        let reason = "it is compiled in: there is nothing to fetch".to_owned();
+        return Err(Error::Hub { what: name.to_string(), reason });
+    };
+    let _lock = store.lock(name, || on(Event::Waiting))?;
+    if options.revision.is_none() && store.has(name)? {
+        on(Event::Present);
+        return store.require(name);
+    }
+    let revision = options.revision.as_deref().unwrap_or(&card.revision);
+    let hub = Hub::new(&place.repository, options)?;
+    let cache = Cache::new(hub.cache_folder(), &place.repository);
+    let names: Vec<&str> = card.files.iter().map(|file| file.name.as_str()).collect();
+    let (commit, files) = match options.offline {
+        true => cache.offline(revision, &names)?,
+        false => online(&hub, &cache, revision, &names, options, on)?,
+    };
+    on(Event::Decoding);
+    let parts = card.parts.iter().map(|part| read(&card, &part.name, &files));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    let source = format!("{} at {commit}, {}", place.repository, hub.endpoint());
+    store.keep(name, &parts, &source)
+}
+
+/// A file in the cache, verified.
+pub(crate) struct Fetched {
+    name: String,
+    path: PathBuf,
+    sha256: String,
+}
+
+/// Resolves the revision and brings its files into the cache.
+fn online(
+    hub: &Hub,
+    cache: &Cache,
+    revision: &str,
+    names: &[&str],
+    options: &DownloadOptions,
+    on: &dyn Fn(Event<'_>),
+) -> Result<(String, Vec<Fetched>)> {
+    let commit = hub.commit(revision, options, on)?;
+    let listed = hub.listed(&commit, names, options, on)?;
+    let mut files = Vec::new();
+    for file in listed {
+        let Listed { name, sha256, .. } = &file;
+        transfer::fetch(hub, cache, &commit, &file, options, on)?;
+        let path = cache.point(&commit, name, sha256)?;
+        files.push(Fetched { name: name.clone(), path, sha256: sha256.clone() });
+    }
+    cache.refer(revision, &commit)?;
+    Ok((commit, files))
+}
+
+/// Decodes the files of a part.
+fn read(card: &Card, part: &str, files: &[Fetched]) -> Result<ReadPart> {
+    let of_part = card.files.iter().filter(|file| file.part.as_deref() == Some(part));
+    let (mut paths, mut stand) = (Vec::new(), Files::Known);
+    for file in of_part {
+        if let Some(fetched) = files.iter().find(|fetched| fetched.name == file.name) {
+            paths.push(fetched.path.clone());
+            stand = match (&file.sha256, stand) {
+                (None, _) | (_, Files::Unknown) => Files::Unknown,
+                (Some(sha256), Files::Known) if *sha256 == fetched.sha256 => Files::Known,
+                _ => Files::Others,
+            };
+        }
+    }
+    let images = parquet(card, &paths).map_err(|error| Error::Content {
+        name: card.name.clone(),
+        part: part.to_owned(),
+        reason: format!("the files are as the hub has them, but not readable: {error}"),
+    })?;
+    Ok(ReadPart { name: part.to_owned(), images, files: stand })
+}

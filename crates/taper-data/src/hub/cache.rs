@@ -1,0 +1,190 @@
+//! The hub's cache, which all its tools share.
+//!
+//! ```text
+//! <cache>/datasets--<owner>--<name>/blobs/<sha256>             the files, by their hash
+//!                                  /blobs/<sha256>.incomplete  what has come of one so far
+//!                                  /snapshots/<commit>/<path>  links to the files
+//!                                  /refs/<revision>            the commit that a branch was at
+//!                                  /quarantine/                what was not what it should be
+//! <cache>/.locks/datasets--<owner>--<name>/<sha256>.lock
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::Fetched;
+use crate::dataset::hex;
+use crate::{Error, Result};
+
+/// The cache of one repository.
+pub(super) struct Cache {
+    folder: PathBuf,
+    locks: PathBuf,
+}
+
+impl Cache {
+    pub(super) fn new(cache: &Path, repository: &str) -> Self {
+        let folder = format!("datasets--{}", repository.replace('/', "--"));
+        Self { locks: cache.join(".locks").join(&folder), folder: cache.join(folder) }
+    }
+
+    /// Where the file with this hash is.
+    pub(super) fn blob(&self, sha256: &str) -> PathBuf {
+        self.folder.join("blobs").join(sha256)
+    }
+
+    /// Where what has come of it so far is.
+    pub(super) fn incomplete(&self, sha256: &str) -> PathBuf {
+        self.folder.join("blobs").join(format!("{sha256}.incomplete"))
+    }
+
+    /// Takes the lock that the hub's tools take for a file; `wait` is told where one has it.
+    pub(super) fn lock(&self, sha256: &str, wait: impl FnOnce()) -> Result<File> {
+        make(&self.locks)?;
+        make(&self.folder.join("blobs"))?;
+        let path = self.locks.join(format!("{sha256}.lock"));
+        let file = File::create(&path).map_err(Error::io("make the lock", &path))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(TryLockError::WouldBlock) => {
+                wait();
+                file.lock().map_err(Error::io("take the lock", &path))?;
+                Ok(file)
+            }
+            Err(TryLockError::Error(error)) => Err(Error::io("take the lock", &path)(error)),
+        }
+    }
+
+    /// Moves a file that is not what it should be out of the way, and tells where it is.
+    pub(super) fn quarantine(&self, path: &Path) -> Result<PathBuf> {
+        let folder = self.folder.join("quarantine");
+        make(&folder)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let free = (1..).map(|count| folder.join(format!("{name}-{count}")));
+        let target = free.into_iter().find(|target| !target.exists()).unwrap_or(folder.join(name));
+        fs::rename(path, &target).map_err(Error::io("move out of the way", path))?;
+        Ok(target)
+    }
+
+    /// Makes the link by which a snapshot of `commit` has the file, and tells where it is.
+    pub(super) fn point(&self, commit: &str, name: &str, sha256: &str) -> Result<PathBuf> {
+        let path = self.snapshot(commit, name)?;
+        let up = 1 + Path::new(name).components().count();
+        let target: PathBuf = std::iter::repeat_n("..", up).collect();
+        let target = target.join("blobs").join(sha256);
+        if fs::read_link(&path).is_ok_and(|there| there == target) {
+            return Ok(path);
+        }
+        make(path.parent().unwrap_or(&self.folder))?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("replace", &path)(error));
+            }
+            _ => {}
+        }
+        // Windows lets only some users make links: there it is a copy, as the hub's tools have it.
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&target, &path).map_err(Error::io("link", &path))?;
+        #[cfg(not(unix))]
+        fs::copy(self.blob(sha256), &path).map_err(Error::io("copy", &path)).map(drop)?;
+        Ok(path)
+    }
+
+    /// Notes which commit a branch or tag was at.
+    pub(super) fn refer(&self, revision: &str, commit: &str) -> Result<()> {
+        if revision == commit {
+            return Ok(());
+        }
+        let path = self.reference(revision)?;
+        make(path.parent().unwrap_or(&self.folder))?;
+        fs::write(&path, commit).map_err(Error::io("write", &path))
+    }
+
+    /// The commit of a revision and its files, from the cache alone; each is hashed.
+    pub(super) fn offline(&self, revision: &str, names: &[&str]) -> Result<(String, Vec<Fetched>)> {
+        let absent = |what: String| Error::Absent {
+            name: what,
+            folder: self.folder.clone(),
+            remedy: "and offline was asked for; without it, it is fetched".to_owned(),
+        };
+        let commit = match is_commit(revision) {
+            true => revision.to_owned(),
+            false => fs::read_to_string(self.reference(revision)?)
+                .map(|commit| commit.trim().to_owned())
+                .map_err(|_| absent(format!("revision {revision}")))?,
+        };
+        let mut files = Vec::new();
+        for name in names {
+            let path = self.snapshot(&commit, name)?;
+            // The link's target is called by the hash; without links there is none to compare with, and the content tells.
+            let target = fs::canonicalize(&path).map_err(|_| absent((*name).to_owned()))?;
+            let sha256 = sha256(&path)?;
+            let called = target.file_name().unwrap_or_default().to_string_lossy();
+            if is_sha256(&called) && called != *sha256 {
+                return Err(Error::Hub {
+                    what: path.display().to_string(),
+                    reason: format!(
+                        "its SHA-256 is {sha256}: the cache is damaged; without offline, it is mended"
+                    ),
+                });
+            }
+            files.push(Fetched { name: (*name).to_owned(), path, sha256 });
+        }
+        Ok((commit, files))
+    }
+
+    fn snapshot(&self, commit: &str, name: &str) -> Result<PathBuf> {
+        Ok(self.folder.join("snapshots").join(inside(commit)?).join(inside(name)?))
+    }
+
+    fn reference(&self, revision: &str) -> Result<PathBuf> {
+        Ok(self.folder.join("refs").join(inside(revision)?))
+    }
+}
+
+/// A path that does not lead out of its folder.
+fn inside(path: &str) -> Result<&Path> {
+    let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
+    match inside && !path.is_empty() {
+        true => Ok(Path::new(path)),
+        false => Err(taper_core::Error::argument(
+            "download",
+            "revision",
+            "the name of a branch or tag, or a commit",
+            format!("`{path}`"),
+        )
+        .into()),
+    }
+}
+
+pub(super) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+pub(super) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The SHA-256 of a file, in hex.
+pub(super) fn sha256(path: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    let mut hash = || -> io::Result<()> {
+        let mut file = File::open(path)?;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(()),
+                read => hasher.update(&buffer[..read]),
+            }
+        }
+    };
+    hash().map_err(Error::io("read", path))?;
+    Ok(hex(&hasher.finalize()))
+}
+
+fn make(folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).map_err(Error::io("make the folder", folder))
+}

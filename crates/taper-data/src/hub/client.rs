@@ -1,0 +1,295 @@
+//! What is asked of the hub, and what its answers mean.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use futures::StreamExt;
+use hf_hub::repository::{RepoTreeEntry, RepoTypeDataset};
+use hf_hub::{HFClient, HFClientBuilder, HFError, HFRepository};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use super::cache::{is_commit, is_sha256};
+use super::{DownloadOptions, Event};
+use crate::{Error, Result};
+
+/// A repository of the hub.
+pub(super) struct Hub {
+    runtime: Runtime,
+    client: HFClient,
+    repository: HFRepository<RepoTypeDataset>,
+    name: String,
+    patience: Duration,
+}
+
+/// What the hub has on record of a file.
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    pub(super) sha256: String,
+}
+
+/// Why a request failed.
+pub(super) enum Failure {
+    /// It may succeed another time; after so long, where the hub has said so.
+    Passing(String, Option<Duration>),
+    /// It will not.
+    Lasting(Error),
+}
+
+impl Hub {
+    pub(super) fn new(repository: &str, options: &DownloadOptions) -> Result<Self> {
+        // Attempts are counted in one place, which is here.
+        let mut builder = HFClientBuilder::new().retry_max_attempts(0);
+        if let Some(endpoint) = &options.endpoint {
+            builder = builder.endpoint(endpoint);
+        }
+        if let Some(cache) = &options.cache {
+            builder = builder.cache_dir(cache);
+        }
+        let fault = |reason: String| Error::Hub { what: "the hub's client".to_owned(), reason };
+        let client = builder.build().map_err(|error| {
+            fault(format!(
+                "{error}; HF_ENDPOINT should be an address such as https://huggingface.co"
+            ))
+        })?;
+        // The hub's transfers of large files ask for more than one thread.
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(2).enable_all().build();
+        let runtime = runtime.map_err(|error| fault(error.to_string()))?;
+        let (owner, name) = hf_hub::split_id(repository);
+        Ok(Self {
+            repository: client.dataset(owner, name),
+            runtime,
+            client,
+            name: repository.to_owned(),
+            patience: options.patience,
+        })
+    }
+
+    pub(super) fn cache_folder(&self) -> &Path {
+        self.client.cache_dir()
+    }
+
+    pub(super) fn endpoint(&self) -> &str {
+        self.client.endpoint()
+    }
+
+    /// The commit that a revision is at.
+    pub(super) fn commit(
+        &self,
+        revision: &str,
+        options: &DownloadOptions,
+        on: &dyn Fn(Event<'_>),
+    ) -> Result<String> {
+        if is_commit(revision) {
+            return Ok(revision.to_owned());
+        }
+        let what = format!("{} at {revision}", self.name);
+        let info = patiently(&what, options, on, &mut || {
+            let request = self.repository.info().revision(revision).send();
+            self.answer(&what, request)
+        })?;
+        info.sha
+            .filter(|commit| is_commit(commit))
+            .ok_or_else(|| Error::Hub { what, reason: "the hub names no commit for it".to_owned() })
+    }
+
+    /// What the hub has on record of these files at a commit.
+    pub(super) fn listed(
+        &self,
+        commit: &str,
+        names: &[&str],
+        options: &DownloadOptions,
+        on: &dyn Fn(Event<'_>),
+    ) -> Result<Vec<Listed>> {
+        let what = format!("{} at {commit}", self.name);
+        let entries = patiently(&what, options, on, &mut || {
+            let paths = names.iter().map(|name| (*name).to_owned()).collect();
+            let request = self.repository.get_paths_info().paths(paths).revision(commit).send();
+            self.answer(&what, request)
+        })?;
+        let found = names.iter().map(|name| {
+            let entry = entries.iter().find_map(|entry| match entry {
+                RepoTreeEntry::File { path, size, lfs, .. } if path == name => Some((size, lfs)),
+                _ => None,
+            });
+            let lacks = |reason: &str| {
+                Err(Error::Hub { what: format!("{name} of {what}"), reason: reason.to_owned() })
+            };
+            let Some((size, lfs)) = entry else {
+                return lacks("the hub has no such file");
+            };
+            match lfs.as_ref().and_then(|lfs| lfs.sha256.clone()).filter(|hash| is_sha256(hash)) {
+                Some(sha256) => Ok(Listed { name: (*name).to_owned(), bytes: *size, sha256 }),
+                None => lacks("the hub has no SHA-256 of it on record, so it cannot be verified"),
+            }
+        });
+        found.collect()
+    }
+
+    /// Gives `take` the bytes of a file from `from` on, as they come. An end before `bytes` is for the caller to see.
+    pub(super) fn stream(
+        &self,
+        commit: &str,
+        file: &Listed,
+        from: u64,
+        take: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> std::result::Result<(), Failure> {
+        let what = format!("{} of {}", file.name, self.name);
+        let range = (from > 0).then_some(from..file.bytes);
+        let request = self
+            .repository
+            .download_file_stream()
+            .filename(&file.name)
+            .revision(commit)
+            .maybe_range(range)
+            .send();
+        let (_, mut stream) = self.answer(&what, request)?;
+        loop {
+            let next = async { timeout(self.patience, stream.next()).await };
+            match self.runtime.block_on(next) {
+                Err(_) => return Err(self.silent()),
+                Ok(None) => return Ok(()),
+                Ok(Some(Err(error))) => return Err(self.failure(&what, error)),
+                Ok(Some(Ok(bytes))) => take(&bytes).map_err(Failure::Lasting)?,
+            }
+        }
+    }
+
+    fn answer<T>(
+        &self,
+        what: &str,
+        request: impl Future<Output = hf_hub::HFResult<T>>,
+    ) -> std::result::Result<T, Failure> {
+        match self.runtime.block_on(async { timeout(self.patience, request).await }) {
+            Err(_) => Err(self.silent()),
+            Ok(answer) => answer.map_err(|error| self.failure(what, error)),
+        }
+    }
+
+    fn silent(&self) -> Failure {
+        let patience = self.patience.as_secs_f64();
+        Failure::Passing(format!("{} sent nothing for {patience} s", self.endpoint()), None)
+    }
+
+    /// What an error of the hub's client means to a person, and whether another attempt may help.
+    fn failure(&self, what: &str, error: HFError) -> Failure {
+        let lasting =
+            |reason: String| Failure::Lasting(Error::Hub { what: what.to_owned(), reason });
+        let hub = self.endpoint();
+        match error {
+            HFError::AuthRequired { .. } => lasting(format!(
+                "{hub} asks who is there (401): put a token into HF_TOKEN, or log in with the hub's own tool"
+            )),
+            HFError::Forbidden { .. } => lasting(format!(
+                "{hub} does not let this token have it (403): ask for access on its page"
+            )),
+            HFError::EntryNotFound { context, .. }
+            | HFError::RepoNotFound { context, .. }
+            | HFError::RevisionNotFound { context, .. } => {
+                let code = context.and_then(|context| context.error_code);
+                lasting(match code.as_deref() {
+                    Some("RevisionNotFound") => format!(
+                        "{hub} has no such revision (404); a mirror may number its own: `--revision main` takes what it \
+                         has, and the content is verified all the same"
+                    ),
+                    _ => format!("{hub} has no such data set or file (404)"),
+                })
+            }
+            HFError::RateLimited { retry_after, .. } => {
+                Failure::Passing(format!("{hub} asks for a pause (429)"), retry_after)
+            }
+            HFError::Http { context } => {
+                let status = context.status;
+                match status.as_u16() {
+                    408 | 500..=599 => Failure::Passing(format!("{hub} answers {status}"), None),
+                    _ => lasting(format!("{hub} answers {status}")),
+                }
+            }
+            HFError::Request { source, .. } if source.is_decode() && !source.is_timeout() => {
+                lasting(format!(
+                    "{hub} answers with something else than the hub's data: is there a login page in between, or is \
+                 HF_ENDPOINT another server's?"
+                ))
+            }
+            HFError::Request { source, .. } => {
+                Failure::Passing(format!("{hub}: {}", causes(&source)), None)
+            }
+            HFError::Xet { source, .. } => {
+                Failure::Passing(format!("{hub}: {}", causes(&*source)), None)
+            }
+            other => lasting(other.to_string()),
+        }
+    }
+}
+
+/// An error with its causes, which alone say what happened.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Makes a request until it succeeds, lastingly fails, or has failed too often.
+pub(super) fn patiently<T>(
+    what: &str,
+    options: &DownloadOptions,
+    on: &dyn Fn(Event<'_>),
+    request: &mut dyn FnMut() -> std::result::Result<T, Failure>,
+) -> Result<T> {
+    let mut attempts = Attempts::new(options);
+    loop {
+        match request() {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => attempts.again(what, failure, on)?,
+        }
+    }
+}
+
+/// Counts attempts, and pauses between them.
+pub(super) struct Attempts {
+    most: u32,
+    made: u32,
+    pause: Duration,
+}
+
+impl Attempts {
+    /// The longest pause, also where the hub asks for a longer one.
+    const LONGEST: Duration = Duration::from_secs(120);
+
+    pub(super) fn new(options: &DownloadOptions) -> Self {
+        Self { most: options.attempts, made: 1, pause: options.pause }
+    }
+
+    /// Starts counting anew: the last attempt got somewhere.
+    pub(super) fn reset(&mut self, options: &DownloadOptions) {
+        *self = Self::new(options);
+    }
+
+    /// Pauses before another attempt, or returns the error that ends them.
+    pub(super) fn again(
+        &mut self,
+        what: &str,
+        failure: Failure,
+        on: &dyn Fn(Event<'_>),
+    ) -> Result<()> {
+        let (reason, asked) = match failure {
+            Failure::Lasting(error) => return Err(error),
+            Failure::Passing(reason, asked) => (reason, asked),
+        };
+        if self.made >= self.most {
+            let reason = format!(
+                "{reason}; given up after {} attempts. What came is kept: the same command goes on from there",
+                self.made
+            );
+            return Err(Error::Hub { what: what.to_owned(), reason });
+        }
+        let pause = asked.unwrap_or(self.pause).min(Self::LONGEST);
+        on(Event::Again { what, reason: &reason, pause });
+        thread::sleep(pause);
+        self.made += 1;
+        self.pause *= 2;
+        Ok(())
+    }
+}

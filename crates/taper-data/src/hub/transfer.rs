@@ -1,0 +1,132 @@
+//! One file from the hub into its cache.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use super::cache::{Cache, sha256};
+use super::client::{Attempts, Failure, Hub, Listed};
+use super::{DownloadOptions, Event};
+use crate::{Error, Result};
+
+/// How often a whole file may be other than what the hub has on record before that is an error.
+const MISMATCHES: u32 = 2;
+
+/// Brings a file into the cache: size and SHA-256 are those of the hub's record, or it is not there.
+pub(super) fn fetch(
+    hub: &Hub,
+    cache: &Cache,
+    commit: &str,
+    file: &Listed,
+    options: &DownloadOptions,
+    on: &dyn Fn(Event<'_>),
+) -> Result<()> {
+    let _lock = cache.lock(&file.sha256, || on(Event::Waiting))?;
+    let (blob, incomplete) = (cache.blob(&file.sha256), cache.incomplete(&file.sha256));
+    if blob.is_file() {
+        match differs(&blob, file)? {
+            None => return Ok(()),
+            Some(reason) => {
+                let path = cache.quarantine(&blob)?;
+                on(Event::Quarantined { path: &path, reason: &reason });
+            }
+        }
+    }
+    for mismatch in 1.. {
+        receive(hub, commit, file, &incomplete, options, on)?;
+        let Some(reason) = differs(&incomplete, file)? else { break };
+        let path = cache.quarantine(&incomplete)?;
+        on(Event::Quarantined { path: &path, reason: &reason });
+        if mismatch == MISMATCHES {
+            let path = path.display();
+            let reason = format!(
+                "{reason}, {mismatch} times; what came is in {path}, and the cache is as it was"
+            );
+            return Err(Error::Hub { what: file.name.clone(), reason });
+        }
+    }
+    fs::rename(&incomplete, &blob).map_err(Error::io("name", &blob))
+}
+
+/// What makes a file other than the hub's record, if anything does.
+fn differs(path: &Path, file: &Listed) -> Result<Option<String>> {
+    let length = fs::metadata(path).map_err(Error::io("read", path))?.len();
+    if length != file.bytes {
+        return Ok(Some(format!(
+            "it has {length} bytes, and the hub has {} on record",
+            file.bytes
+        )));
+    }
+    let found = sha256(path)?;
+    Ok((found != file.sha256)
+        .then(|| format!("its SHA-256 is {found}, and the hub has {} on record", file.sha256)))
+}
+
+/// Fills `path` up to the size of the file, going on where an earlier attempt ended.
+fn receive(
+    hub: &Hub,
+    commit: &str,
+    file: &Listed,
+    path: &Path,
+    options: &DownloadOptions,
+    on: &dyn Fn(Event<'_>),
+) -> Result<()> {
+    let open = OpenOptions::new().append(true).create(true).open(path);
+    let mut out = open.map_err(Error::io("write", path))?;
+    let mut there = out.metadata().map_err(Error::io("write", path))?.len();
+    if there > file.bytes {
+        empty(&mut out, path)?;
+        there = 0;
+    }
+    on(Event::File { name: &file.name, bytes: file.bytes, there });
+    let mut attempts = Attempts::new(options);
+    while there < file.bytes {
+        let from = there;
+        let result = hub.stream(commit, file, from, &mut |bytes| {
+            there += bytes.len() as u64;
+            if there <= file.bytes {
+                on(Event::Received { there });
+            }
+            let room = (file.bytes + 1).saturating_sub(there - bytes.len() as u64);
+            // One byte too many is enough to know.
+            out.write_all(&bytes[..bytes.len().min(room as usize)])
+                .map_err(|error| full(error, path))
+        });
+        if there > file.bytes && from == 0 {
+            // Longer than the record says: for the check to see.
+            break;
+        }
+        let failure = match result {
+            _ if there > file.bytes => {
+                empty(&mut out, path)?;
+                there = 0;
+                Failure::Passing("the hub sends the file from its start only".to_owned(), None)
+            }
+            Err(failure) => failure,
+            Ok(()) if there < file.bytes => {
+                let reason = format!("the connection ended after {there} of {} bytes", file.bytes);
+                Failure::Passing(reason, None)
+            }
+            Ok(()) => break,
+        };
+        if there > from {
+            attempts.reset(options);
+        }
+        attempts.again(&file.name, failure, on)?;
+    }
+    out.sync_all().map_err(|error| full(error, path))
+}
+
+fn empty(out: &mut File, path: &Path) -> Result<()> {
+    out.set_len(0).map_err(Error::io("begin anew", path))
+}
+
+fn full(error: io::Error, path: &Path) -> Error {
+    let action = match error.kind() {
+        io::ErrorKind::StorageFull => {
+            "write (what came is kept; make room, and the same command goes on from there)"
+        }
+        _ => "write",
+    };
+    Error::io(action, path)(error)
+}

@@ -1,0 +1,380 @@
+//! The data sets on this machine: each verified before it is kept, and again when it is read.
+//!
+//! ```text
+//! <root>/<name>/record.toml     where it came from, and its digests
+//! <root>/<name>/<part>.images   images and labels; the SHA-256 of the file is the content digest
+//! <root>/<name>/lock            held by the process that is fetching it
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::card::Card;
+use crate::formats::{read_images, write_images};
+use crate::original::is_original;
+use crate::{DataName, Error, ImageDataset, Result, digits};
+
+const RECORD: &str = "record.toml";
+const LOCK: &str = "lock";
+
+/// How the name of a file that is being written starts.
+const UNFINISHED: &str = ".writing-";
+
+/// A folder of verified data sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataStore {
+    root: PathBuf,
+}
+
+/// What is known of a data set that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Its name.
+    pub name: DataName,
+    /// Where it came from.
+    pub source: String,
+    /// Its parts, in the order of the card.
+    pub parts: Vec<PartRecord>,
+}
+
+/// What is known of a part of a data set that is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartRecord {
+    /// Its name.
+    pub name: String,
+    /// How many images it has.
+    pub images: usize,
+    /// Its [`ImageDataset::content_digest`].
+    pub content_digest: String,
+    /// What shows that it is what it is called.
+    pub proof: Proof,
+}
+
+/// What shows that a content is the data set of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// Its digest is the card's.
+    Digest,
+    /// Its makers' own files, made again from it, have the MD5 sums that the card has.
+    Originals,
+    /// The files that it was read from have the SHA-256 that the card has.
+    Files,
+    /// Nothing: the card knows neither. It is the first that was seen here, and whatever comes later must be the same.
+    FirstSeen,
+    /// Nothing: a variant is what it is; whatever comes later under its name must be the same.
+    Variant,
+}
+
+/// A part of a data set that has been read and is not verified yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadPart {
+    /// Its name.
+    pub name: String,
+    /// What was read.
+    pub images: ImageDataset,
+    /// How the files that it was read from stand to the card.
+    pub files: Files,
+}
+
+/// How files stand to the SHA-256 that a card has of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// They have it.
+    Known,
+    /// They have another.
+    Others,
+    /// The card has none of such files.
+    Unknown,
+}
+
+/// The lock of a data set: nobody else fetches it while it is held.
+#[derive(Debug)]
+pub struct DataLock {
+    _file: File,
+}
+
+impl DataStore {
+    /// The store in the folder `root`, which is made when something is kept.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The user's store: the folder that `TAPER_DATA` names, else `taper/data` where the system keeps a user's data
+    /// (`XDG_DATA_HOME`, `LOCALAPPDATA` or `~/.local/share`).
+    pub fn of_user() -> Result<Self> {
+        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        if let Some(root) = set("TAPER_DATA") {
+            return Ok(Self::at(root));
+        }
+        let data = set("XDG_DATA_HOME").or_else(|| set("LOCALAPPDATA")).map(PathBuf::from);
+        let data = data.or_else(|| Some(std::env::home_dir()?.join(".local/share")));
+        match data {
+            Some(data) => Ok(Self::at(data.join("taper").join("data"))),
+            None => Err(taper_core::Error::argument(
+                "DataStore::of_user",
+                "TAPER_DATA",
+                "the folder of the data sets, since this user has no home",
+                "nothing",
+            )
+            .into()),
+        }
+    }
+
+    /// The folder of the store.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What is known of the data set called `name`, if it is here.
+    pub fn record(&self, name: &DataName) -> Result<Option<Record>> {
+        let path = self.folder(name).join(RECORD);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read the record of a data set", &path)(error)),
+        };
+        let unreadable = |reason: String| {
+            let reason = format!("not readable: {reason}; remove it and download again");
+            let source = io::Error::new(io::ErrorKind::InvalidData, reason);
+            Error::Io { action: "read the record of a data set", path: path.clone(), source }
+        };
+        let record: Record =
+            toml::from_str(&text).map_err(|error| unreadable(error.message().to_owned()))?;
+        match record.name == *name {
+            true => Ok(Some(record)),
+            false => Err(unreadable(format!("it is the record of {}", record.name))),
+        }
+    }
+
+    /// What is known of every data set that is here, sorted by name.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        let entries = match fs::read_dir(&self.root) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::io("list the data sets", &self.root)(error)),
+        };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let mut names: Vec<DataName> = names.collect();
+        names.sort();
+        Ok(names
+            .iter()
+            .map(|name| self.record(name))
+            .collect::<Result<Vec<_>>>()?
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
+    /// Reads a part of a data set and holds it against its record and its card.
+    ///
+    /// # Errors
+    /// [`Error::Absent`] where it is not here, which says how to get it; [`Error::Content`] where the file is not what was
+    /// kept.
+    pub fn load(&self, name: &DataName, part: &str) -> Result<ImageDataset> {
+        let card = name.card()?;
+        card.part(part)?;
+        if card.hub.is_none() {
+            return Ok(digits()?);
+        }
+        let record = self.require(name)?;
+        let known = record.parts.iter().find(|known| known.name == part);
+        let known = known.ok_or_else(|| self.absent(name))?;
+        let path = self.part_file(name, part);
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => self.absent(name),
+            _ => Error::io("read images", &path)(error),
+        })?;
+        let changed = |reason: String| Error::Content {
+            name: name.to_string(),
+            part: part.to_owned(),
+            reason: format!("{} is not what was kept: {reason}; {}", path.display(), remedy(name)),
+        };
+        let dataset = read_images(file).map_err(|error| changed(error.to_string()))?;
+        let digest = dataset.content_digest();
+        if digest != known.content_digest {
+            let kept = &known.content_digest;
+            return Err(changed(format!("its content digest is {digest}, kept was {kept}")));
+        }
+        if name.variant().is_none() {
+            card.check(part, &dataset)?;
+        }
+        Ok(dataset)
+    }
+
+    /// What is known of the data set called `name`, or an error that says how to get it.
+    pub fn require(&self, name: &DataName) -> Result<Record> {
+        self.record(name)?.ok_or_else(|| self.absent(name))
+    }
+
+    /// Whether all parts of a data set are here and whole.
+    pub fn has(&self, name: &DataName) -> Result<bool> {
+        for part in &name.card()?.parts {
+            match self.load(name, &part.name) {
+                Ok(_) => {}
+                Err(Error::Absent { .. } | Error::Content { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Holds the parts of a data set against its card and against what was seen before, and keeps them.
+    ///
+    /// `source` says where they came from, for people.
+    ///
+    /// # Errors
+    /// [`Error::Content`] where a part is not what it is called; nothing is kept then.
+    pub fn keep(&self, name: &DataName, parts: &[ReadPart], source: &str) -> Result<Record> {
+        let card = name.card()?;
+        let before = self.record(name)?;
+        let mut record = Record { name: name.clone(), source: source.to_owned(), parts: vec![] };
+        for part in &card.parts {
+            let read = parts.iter().find(|read| read.name == part.name);
+            let content = |reason: String| Error::Content {
+                name: name.to_string(),
+                part: part.name.clone(),
+                reason,
+            };
+            let read = read.ok_or_else(|| content("it is missing".to_owned()))?;
+            let proof = prove(&card, name, read).map_err(&content)?;
+            let content_digest = read.images.content_digest();
+            let seen = before.iter().flat_map(|record| &record.parts);
+            let seen = seen.filter(|seen| seen.name == part.name).map(|seen| &seen.content_digest);
+            // What a card knows now is more than what was seen here before.
+            let unproven = matches!(proof, Proof::FirstSeen | Proof::Variant);
+            if let Some(seen) = seen.into_iter().find(|seen| unproven && **seen != content_digest) {
+                return Err(content(format!(
+                    "its content digest is {content_digest}, and {seen} was seen here before; to keep it too, ask for \
+                     it by another name, or remove {} to forget the other",
+                    self.folder(name).display()
+                )));
+            }
+            record.parts.push(PartRecord {
+                name: part.name.clone(),
+                images: read.images.len(),
+                content_digest,
+                proof,
+            });
+        }
+        let folder = self.folder(name);
+        for read in parts.iter().filter(|read| card.part(&read.name).is_ok()) {
+            let path = self.part_file(name, &read.name);
+            write_whole(&path, |out| write_images(&read.images, out))?;
+        }
+        let text = toml::to_string(&record).map_err(|error| {
+            let source = io::Error::other(error.to_string());
+            Error::Io { action: "write the record", path: folder.join(RECORD), source }
+        })?;
+        write_whole(&folder.join(RECORD), |out| out.write_all(text.as_bytes()))?;
+        Ok(record)
+    }
+
+    /// Takes the lock of a data set, which `wait` may be told to wait for: another process has it.
+    pub fn lock(&self, name: &DataName, wait: impl FnOnce()) -> Result<DataLock> {
+        let folder = self.folder(name);
+        fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
+        let path = folder.join(LOCK);
+        let file = File::create(&path).map_err(Error::io("make the lock", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                wait();
+                file.lock().map_err(Error::io("take the lock", &path))?;
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(Error::io("take the lock", &path)(error));
+            }
+        }
+        // Nobody else writes here now: what is unfinished was left by a process that was killed.
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(DataLock { _file: file })
+    }
+
+    fn folder(&self, name: &DataName) -> PathBuf {
+        self.root.join(name.to_string())
+    }
+
+    fn part_file(&self, name: &DataName, part: &str) -> PathBuf {
+        self.folder(name).join(format!("{part}.images"))
+    }
+
+    fn absent(&self, name: &DataName) -> Error {
+        let folder = self.folder(name);
+        Error::Absent { name: name.to_string(), folder, remedy: remedy(name) }
+    }
+}
+
+/// What shows that a part is what it is called, or why it is not.
+fn prove(card: &Card, name: &DataName, read: &ReadPart) -> std::result::Result<Proof, String> {
+    let data = &read.images;
+    if name.variant().is_some() {
+        return match data.shape() == card.shape {
+            true => Ok(Proof::Variant),
+            false => Err(format!("its images are {:?}, not {:?}", data.shape(), card.shape)),
+        };
+    }
+    let refuse = |reason: &dyn std::fmt::Display| {
+        let card = &card.name;
+        Err(format!(
+            "{reason}. Nothing was kept; to keep it as something else than {card}, ask for {card}-NAME, with \
+             a NAME of your choice"
+        ))
+    };
+    if let Err(error) = card.check(&read.name, data) {
+        return refuse(&error);
+    }
+    let part = card.part(&read.name).map_err(|error| error.to_string())?;
+    if part.content_digest.is_some() {
+        return Ok(Proof::Digest);
+    }
+    match (is_original(card, part, data), read.files) {
+        (Some(true), _) => Ok(Proof::Originals),
+        (_, Files::Known) => Ok(Proof::Files),
+        (Some(false), _) => refuse(&"these are not the pixels and labels that its makers gave out"),
+        (None, Files::Others) => {
+            refuse(&"nothing shows that it is: its files are not those of the card")
+        }
+        (None, Files::Unknown) => Ok(Proof::FirstSeen),
+    }
+}
+
+fn remedy(name: &DataName) -> String {
+    format!(
+        "`cargo xtask download {name}` fetches it (with Taper installed, `taper download {name}`)"
+    )
+}
+
+/// Writes a file whole or not at all: a temporary file beside it, synced, then renamed.
+fn write_whole(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<()> {
+    let write = || -> io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(UNFINISHED);
+        // A temporary file is private; what is kept is as readable as any other file of the user's.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder.tempfile_in(folder)?;
+        let mut out = BufWriter::new(file.as_file());
+        content(&mut out)?;
+        out.flush()?;
+        drop(out);
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(Error::io("write", path))
+}

@@ -1,0 +1,234 @@
+//! `taper download`: data sets from the hub or from files at hand, verified and kept.
+
+use std::path::PathBuf;
+
+use clap::{Args as _, FromArgMatches};
+use taper_data::{DataName, DataStore, Proof, Record, cards};
+use taper_lab::{BoxError, Extension, table};
+
+/// Fetches data sets from the Hugging Face hub, or reads them from files at hand, verifies them, and keeps them.
+#[derive(Debug, clap::Args)]
+struct Args {
+    /// The data sets. A name with `-` and more, such as cifar10-jpeg, is a variant: whatever the files hold is kept under
+    /// it, apart from the data set itself.
+    #[arg(required_unless_present_any = ["all", "list"], conflicts_with_all = ["all", "list"])]
+    names: Vec<DataName>,
+    /// All data sets that there are cards of.
+    #[arg(long, conflicts_with = "list")]
+    all: bool,
+    /// Shows the data sets, and which of them are here; fetches nothing.
+    #[arg(long)]
+    list: bool,
+    /// Reads the data set from the files below this folder (IDX, .gz, CIFAR's .bin, parquet, folders of images) and
+    /// leaves the network alone.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["all", "list", "revision", "offline"])]
+    from: Option<PathBuf>,
+    /// Another branch, tag or commit than the card's; the content is verified all the same.
+    #[arg(long, value_name = "REVISION", conflicts_with = "list")]
+    revision: Option<String>,
+    /// Leaves the network alone and takes what the hub's cache has.
+    #[arg(long, env = "HF_HUB_OFFLINE", value_parser = clap::builder::FalseyValueParser::new())]
+    offline: bool,
+}
+
+/// The command for the binary's command line.
+pub(crate) fn extension() -> Extension {
+    let command = Args::augment_args(clap::Command::new("download")).after_help(
+        "Files of the hub come into its cache (HF_HOME, HF_HUB_CACHE, HF_ENDPOINT and HF_TOKEN mean what they mean to the \
+         hub's other tools), data sets into TAPER_DATA.",
+    );
+    Extension { command, run }
+}
+
+fn run(matches: &clap::ArgMatches) -> Result<(), BoxError> {
+    let args = Args::from_arg_matches(matches)?;
+    let store = DataStore::of_user()?;
+    if args.list {
+        say(&list(&store)?)?;
+        return Ok(());
+    }
+    let names = match args.all {
+        true => all()?,
+        false => args.names.clone(),
+    };
+    if let (Some(_), [_, second, ..]) = (&args.from, &names[..]) {
+        return Err(format!("--from is for one data set; {second} is another").into());
+    }
+    let mut failed = Vec::new();
+    for name in &names {
+        match fetch(name, &args, &store).and_then(|record| say(&summary(&record, &store))) {
+            Ok(()) => {}
+            // One that fails leaves the others to be had.
+            Err(error) if names.len() > 1 => {
+                eprintln!("error: {error}");
+                failed.push(name.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match failed.is_empty() {
+        true => Ok(()),
+        false => {
+            Err(format!("{} could not be fetched, the others are here", failed.join(", ")).into())
+        }
+    }
+}
+
+/// The names of all data sets that are fetched.
+fn all() -> Result<Vec<DataName>, BoxError> {
+    let fetched = cards()?.into_iter().filter(|card| card.hub.is_some());
+    fetched.map(|card| Ok(card.name.parse()?)).collect()
+}
+
+#[cfg(feature = "hub")]
+fn fetch(name: &DataName, args: &Args, store: &DataStore) -> Result<Record, BoxError> {
+    if let Some(folder) = &args.from {
+        return Ok(taper_data::import(name, folder, store)?);
+    }
+    let options = taper_data::DownloadOptions {
+        revision: args.revision.clone(),
+        offline: args.offline,
+        ..Default::default()
+    };
+    let progress = progress::Progress::new(name);
+    let result = taper_data::download(name, &options, store, &|event| progress.observe(&event));
+    progress.close();
+    Ok(result?)
+}
+
+#[cfg(not(feature = "hub"))]
+fn fetch(name: &DataName, _: &Args, _: &DataStore) -> Result<Record, BoxError> {
+    Err(format!(
+        "this `taper` was built without downloads. In a checkout, `cargo xtask download {name}` builds them; an installed \
+         one has them after `cargo install --path crates/taper-experiments --features hub`"
+    )
+    .into())
+}
+
+/// What is here now, whose it is, and what shows it.
+fn summary(record: &Record, store: &DataStore) -> String {
+    let parts = record.parts.iter().map(|part| {
+        let shown = match part.proof {
+            Proof::Digest => "the content is the card's",
+            Proof::Originals => "the content is what its makers gave out",
+            Proof::Files => "the files are the card's",
+            Proof::FirstSeen => {
+                "nothing is known to compare it with: a later copy must be the same"
+            }
+            Proof::Variant => "a variant: a later copy must be the same",
+        };
+        let digest = part.content_digest.get(..12).unwrap_or_default();
+        format!("  {}: {} images, content {digest}: {shown}\n", part.name, part.images)
+    });
+    let parts: String = parts.collect();
+    let licence = record.name.card().map(|card| card.licence).unwrap_or_default();
+    let place = store.root().join(record.name.to_string());
+    format!("{}\n{parts}  licence: {licence}\n  in {}", record.name, place.display())
+}
+
+/// A row a data set: what it is, how much it is to fetch, whether it is here.
+fn list(store: &DataStore) -> Result<String, BoxError> {
+    let records = store.records()?;
+    let mut rows = Vec::new();
+    for card in cards()? {
+        let [channels, height, width] = card.shape;
+        let images: Vec<String> = card.parts.iter().map(|part| part.images.to_string()).collect();
+        let size: Option<u64> = card.files.iter().map(|file| file.bytes).sum();
+        let size =
+            size.map_or("unknown".to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
+        let here =
+            match (&card.hub, records.iter().any(|record| record.name.to_string() == card.name)) {
+                (None, _) => "compiled in",
+                (Some(_), true) => "yes",
+                (Some(_), false) => "no",
+            };
+        rows.push(vec![
+            card.name,
+            card.title,
+            images.join(" + "),
+            format!("{channels}x{height}x{width}"),
+            card.classes.len().to_string(),
+            size,
+            here.to_owned(),
+        ]);
+    }
+    for record in records.iter().filter(|record| record.name.variant().is_some()) {
+        let images: Vec<String> = record.parts.iter().map(|part| part.images.to_string()).collect();
+        let source = format!("variant, from {}", record.source);
+        let none = String::new;
+        let name = record.name.to_string();
+        rows.push(vec![name, source, images.join(" + "), none(), none(), none(), "yes".to_owned()]);
+    }
+    let header = ["name", "title", "images", "shape", "classes", "to fetch", "here"];
+    Ok(format!("{}\n\ndata sets are kept in {}", table(&header, rows), store.root().display()))
+}
+
+/// A line to standard output; a reader that went away is no error.
+fn say(text: &str) -> Result<(), BoxError> {
+    use std::io::Write;
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(feature = "hub")]
+mod progress {
+    use indicatif::{ProgressBar, ProgressStyle};
+    use taper_data::{DataName, Event};
+
+    /// What a person sees while a data set is fetched: a bar on a terminal, and in a pipe only what went wrong.
+    pub(super) struct Progress {
+        bar: ProgressBar,
+        name: String,
+    }
+
+    impl Progress {
+        pub(super) fn new(name: &DataName) -> Self {
+            // indicatif draws on standard error, and only if that is a terminal.
+            let bar = ProgressBar::no_length();
+            let template = "{msg} {bar:32} {bytes} of {total_bytes}  {binary_bytes_per_sec}  about {eta} to go";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            Self { bar, name: name.to_string() }
+        }
+
+        pub(super) fn observe(&self, event: &Event<'_>) {
+            match event {
+                Event::Present => self.note("it is here, and whole"),
+                Event::Waiting => {
+                    self.note("another process is fetching it: waiting for that to end")
+                }
+                Event::File { name, bytes, there } => {
+                    self.bar.set_length(*bytes);
+                    self.bar.set_position(*there);
+                    self.bar.reset_eta();
+                    self.bar.set_message((*name).to_owned());
+                    if *there > 0 && there < bytes {
+                        self.note(&format!("{name} goes on after {there} of {bytes} bytes"));
+                    }
+                }
+                Event::Received { there } => self.bar.set_position(*there),
+                Event::Again { what, reason, pause } => {
+                    self.note(&format!("{what}: {reason}; again in {:.1} s", pause.as_secs_f64()));
+                }
+                Event::Quarantined { path, reason } => self.note(&format!(
+                    "what came is not what the hub has on record ({reason}); it was moved to {}",
+                    path.display()
+                )),
+                Event::Decoding => self.bar.set_message("decoding"),
+                _ => {}
+            }
+        }
+
+        pub(super) fn close(&self) {
+            self.bar.finish_and_clear();
+        }
+
+        /// A line above the bar, on standard error also where there is no bar.
+        fn note(&self, line: &str) {
+            self.bar.suspend(|| eprintln!("{}: {line}", self.name));
+        }
+    }
+}
