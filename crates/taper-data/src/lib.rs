@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod augmentation;
 mod batches;
 mod card;
 mod dataset;
@@ -37,6 +38,7 @@ mod variants;
 #[cfg(feature = "candle-datasets")]
 mod vision;
 
+pub use augmentation::{Augmentation, centre_cropped};
 pub use batches::{Batches, BatchesConfig};
 pub use card::{Card, File, Part, Unpacked};
 pub use dataset::{ImageDataset, Pixels};

@@ -1,6 +1,7 @@
 //! What the crate promises, over many inputs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod augmentation;
 mod batches;
 mod card;
 mod digits;
