@@ -10,6 +10,7 @@ mod label_noise;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod points;
+mod prefetch;
 mod split;
 mod subset;
 mod variants;
