@@ -7,6 +7,7 @@ mod card;
 mod digits;
 mod formats;
 mod label_noise;
+mod mixup;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod points;
