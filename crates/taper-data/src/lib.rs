@@ -1,7 +1,7 @@
-//! Data sets for Taper: the embedded digits, seeded splits and folds, shuffled batches.
+//! Data sets for Taper: the embedded digits, made-up points and sprites, seeded splits and folds, shuffled batches.
 //!
 //! Images stay bytes in one shared [`ImageDataset`]; a split or a fold is a list of indices into it,
-//! and a batch is made into tensors when it is asked for.
+//! and a batch is made into tensors when it is asked for, augmented on the way where [`BatchesConfig`] says so.
 //!
 //! ```
 //! # fn main() -> taper_core::Result<()> {
@@ -35,6 +35,7 @@ mod mixup;
 mod points;
 mod prefetch;
 mod split;
+mod sprites;
 mod subset;
 mod variants;
 #[cfg(feature = "candle-datasets")]
@@ -50,5 +51,6 @@ pub use mixup::mixup;
 pub use points::{Points, blobs, gaussian_manifold, spirals};
 pub use prefetch::Prefetch;
 pub use split::{Split, k_folds, split, stratified_k_folds, stratified_split};
+pub use sprites::{SpriteImages, Sprites};
 pub use subset::{Imbalance, few_labels, imbalanced};
 pub use variants::{Binarization, binarize, binarized, on_noise, on_patches, rotated};

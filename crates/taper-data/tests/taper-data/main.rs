@@ -13,6 +13,7 @@ mod parquet;
 mod points;
 mod prefetch;
 mod split;
+mod sprites;
 mod subset;
 mod variants;
 #[cfg(feature = "candle-datasets")]
