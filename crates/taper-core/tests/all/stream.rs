@@ -133,8 +133,9 @@ fn the_beta_has_its_moments_and_its_distribution() {
     }
     // Kolmogorov and Smirnov: 1.95 is exceeded once in a thousand.
     let arcsine = |x: f64| 2.0 / std::f64::consts::PI * x.sqrt().asin();
-    let distributions: [(f64, f64, &dyn Fn(f64) -> f64); 3] =
-        [(0.5, 0.5, &arcsine), (1.0, 1.0, &|x| x), (2.0, 1.0, &|x| x * x)];
+    type Distribution = fn(f64) -> f64;
+    let distributions: [(f64, f64, Distribution); 3] =
+        [(0.5, 0.5, arcsine), (1.0, 1.0, |x| x), (2.0, 1.0, |x| x * x)];
     for (a, b, below) in distributions {
         let mut values = betas(a, b);
         values.sort_unstable_by(f64::total_cmp);
