@@ -73,6 +73,51 @@ impl Stream {
         StandardNormal.sample(&mut self.rng)
     }
 
+    /// A draw from the beta distribution with the shapes `a` and `b`, in [0, 1] with the mean a / (a + b): X / (X + Y)
+    /// of draws from the gamma distributions with these shapes.
+    ///
+    /// Computed in logarithms: small shapes, whose gamma draws are too small for f64, give 0 or 1, not NaN.
+    ///
+    /// # Errors
+    /// A shape that is not from 1e-300 to 1e300.
+    pub fn beta(&mut self, a: f64, b: f64) -> Result<f64> {
+        for (argument, shape) in [("a", a), ("b", b)] {
+            if !(1e-300..=1e300).contains(&shape) {
+                let expected = "from 1e-300 to 1e300";
+                return Err(Error::argument("Stream::beta", argument, expected, shape));
+            }
+        }
+        let (x, y) = (self.log_gamma(a), self.log_gamma(b));
+        Ok(1.0 / (1.0 + (y - x).exp()))
+    }
+
+    /// The logarithm of a draw from the gamma distribution with this shape and scale 1 (Marsaglia and Tsang 2000, "A
+    /// simple method for generating gamma variables").
+    fn log_gamma(&mut self, shape: f64) -> f64 {
+        // A draw for a shape below 1 is one for a shape greater by 1, times a power of a unit.
+        if shape < 1.0 {
+            let boost = self.log_unit() / shape;
+            return boost + self.log_gamma(shape + 1.0);
+        }
+        let d = shape - 1.0 / 3.0;
+        let c = 1.0 / (9.0 * d).sqrt();
+        loop {
+            let x = self.standard_normal();
+            let root = 1.0 + c * x;
+            if root > 0.0 {
+                let log = 3.0 * root.ln();
+                if self.log_unit() < 0.5 * x * x + d * (1.0 - root * root * root + log) {
+                    return d.ln() + log;
+                }
+            }
+        }
+    }
+
+    /// The logarithm of a number in (0, 1].
+    fn log_unit(&mut self) -> f64 {
+        (1.0 - self.unit()).ln()
+    }
+
     /// A whole number in [0, n), each equally likely; 0 where `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         // Lemire 2019, "Fast random integer generation in an interval": the high word of a product,

@@ -3,10 +3,11 @@
 use candle_core::{DType, Device, Tensor};
 use taper_core::{Error, Result, Snapshot, Stateful, Stream};
 
-use crate::{ImageDataset, Pixels};
+use crate::augmentation::{augmented, shape_after};
+use crate::{Augmentation, ImageDataset, Pixels};
 
 /// How [`Batches`] cuts and shapes its batches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchesConfig {
     /// Images in a batch.
     pub batch_size: usize,
@@ -16,18 +17,26 @@ pub struct BatchesConfig {
     pub pixels: Pixels,
     /// Their type: f64, f32, f16 or bf16.
     pub dtype: DType,
+    /// What changes each image at random, one after the other, anew each epoch.
+    pub augmentations: Vec<Augmentation>,
 }
 
 impl Default for BatchesConfig {
-    /// 32 flat f32 images a batch; the last batch of an epoch may be smaller.
+    /// 32 flat f32 images a batch, as they are; the last batch of an epoch may be smaller.
     fn default() -> Self {
-        Self { batch_size: 32, drop_last: false, pixels: Pixels::Flat, dtype: DType::F32 }
+        Self {
+            batch_size: 32,
+            drop_last: false,
+            pixels: Pixels::Flat,
+            dtype: DType::F32,
+            augmentations: Vec::new(),
+        }
     }
 }
 
 /// Batches of a part of a data set, in a new random order each epoch, without end.
 ///
-/// Its [`Stateful`] state is the stream, the order of the present epoch and the place in it: a restored
+/// Its [`Stateful`] state is the stream, the number and the order of the present epoch and the place in it: a restored
 /// value goes on with the same batches. It restores into one built for the same indices.
 ///
 /// ```
@@ -54,6 +63,8 @@ pub struct Batches {
     device: Device,
     stream: Stream,
     order: Vec<usize>,
+    /// The number of the present epoch, from 1 on; 0 before the first.
+    epoch: u64,
     /// How many of `order` the present epoch has used.
     place: usize,
 }
@@ -70,6 +81,7 @@ impl Batches {
         device: &Device,
     ) -> Result<Self> {
         dataset.check_indices("Batches::new", indices)?;
+        shape_after(&config.augmentations, dataset.shape())?;
         let n = indices.len();
         if config.batch_size == 0 || (config.drop_last && config.batch_size > n) {
             let expected = match config.drop_last {
@@ -87,31 +99,62 @@ impl Batches {
             device: device.clone(),
             stream,
             order: indices.to_vec(),
+            epoch: 0,
             place: n,
         })
     }
 
     /// The next batch: images in [0, 1] and their labels as u32.
     pub fn next_batch(&mut self) -> Result<(Tensor, Tensor)> {
-        if self.left() == 0 {
-            self.stream.shuffle(&mut self.order);
-            self.place = 0;
-        }
-        let end = self.order.len().min(self.place + self.config.batch_size);
-        let config = &self.config;
+        self.begin_epoch();
+        let end = self.end_of_batch();
+        let (dataset, config, device) = (&self.dataset, &self.config, &self.device);
+        let (pixels, dtype) = (config.pixels, config.dtype);
         let indices = &self.order[self.place..end];
-        let batch = self.dataset.tensors(indices, config.pixels, config.dtype, &self.device)?;
+        let batch = if config.augmentations.is_empty() {
+            dataset.tensors(indices, pixels, dtype, device)?
+        } else {
+            let stream = self.stream.child(&self.epoch.to_string());
+            let bytes = augmented(dataset, indices, &config.augmentations, &stream);
+            let shape = shape_after(&config.augmentations, dataset.shape())?;
+            let images = bytes.chunks_exact(shape.iter().product());
+            let images = dataset.scaled(images, shape, pixels, dtype, device)?;
+            (images, dataset.labels_at(indices, device)?)
+        };
         self.place = end;
         Ok(batch)
     }
 
+    /// Goes on as [`Self::next_batch`] does, without the batch.
+    pub(crate) fn skip_batch(&mut self) {
+        self.begin_epoch();
+        self.place = self.end_of_batch();
+    }
+
+    /// Draws a new order where the last epoch has ended.
+    fn begin_epoch(&mut self) {
+        if self.left() == 0 {
+            self.stream.shuffle(&mut self.order);
+            self.epoch += 1;
+            self.place = 0;
+        }
+    }
+
+    fn end_of_batch(&self) -> usize {
+        self.order.len().min(self.place + self.config.batch_size)
+    }
+
     /// The batches from here to the end of the epoch: a whole one where the last has just ended.
     pub fn epoch(&mut self) -> impl Iterator<Item = Result<(Tensor, Tensor)>> {
-        let batches = match self.left() {
+        (0..self.batches_to_come()).map(|_| self.next_batch())
+    }
+
+    /// How many batches [`Self::epoch`] has.
+    pub(crate) fn batches_to_come(&self) -> usize {
+        match self.left() {
             0 => self.batches_per_epoch(),
             left => left,
-        };
-        (0..batches).map(|_| self.next_batch())
+        }
     }
 
     /// How many batches an epoch has.
@@ -138,6 +181,7 @@ impl Stateful for Batches {
         let order: Vec<i64> = self.order.iter().map(|index| *index as i64).collect();
         let order = Tensor::from_vec(order, self.order.len(), &Device::Cpu)?;
         snapshot.put_tensor("order", &order);
+        snapshot.put_u64("epoch", self.epoch);
         snapshot.put_u64("place", self.place as u64);
         Ok(())
     }
@@ -162,8 +206,10 @@ impl Stateful for Batches {
             .ok()
             .filter(|place| *place <= n)
             .ok_or_else(|| Error::state("place", format!("expected at most {n}, found {place}")))?;
+        let epoch = snapshot.get_u64("epoch")?;
         snapshot.get("stream", &mut self.stream)?;
         self.order = order;
+        self.epoch = epoch;
         self.place = place;
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! Data sets for Taper: the embedded digits, seeded splits and folds, shuffled batches.
+//! Data sets for Taper: the embedded digits, made-up points and sprites, seeded splits and folds, shuffled batches.
 //!
 //! Images stay bytes in one shared [`ImageDataset`]; a split or a fold is a list of indices into it,
-//! and a batch is made into tensors when it is asked for.
+//! and a batch is made into tensors when it is asked for, augmented on the way where [`BatchesConfig`] says so.
 //!
 //! ```
 //! # fn main() -> taper_core::Result<()> {
@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod augmentation;
 mod batches;
 mod card;
 mod dataset;
@@ -35,16 +36,20 @@ mod hub;
 #[cfg(feature = "images")]
 mod import;
 mod label_noise;
+mod mixup;
 mod name;
 mod original;
 mod points;
+mod prefetch;
 mod split;
+mod sprites;
 mod store;
 mod subset;
 mod variants;
 #[cfg(feature = "candle-datasets")]
 mod vision;
 
+pub use augmentation::{Augmentation, centre_cropped};
 pub use batches::{Batches, BatchesConfig};
 pub use card::{Card, File, HubPlace, Original, Part, Unpacked, card, cards};
 pub use dataset::{ImageDataset, Pixels};
@@ -55,9 +60,12 @@ pub use hub::{DownloadOptions, Event, download};
 #[cfg(feature = "images")]
 pub use import::import;
 pub use label_noise::{LabelNoise, noisy_labels};
+pub use mixup::mixup;
 pub use name::DataName;
 pub use points::{Points, blobs, gaussian_manifold, spirals};
+pub use prefetch::Prefetch;
 pub use split::{Split, k_folds, split, stratified_k_folds, stratified_split};
+pub use sprites::{SpriteImages, Sprites};
 pub use store::{DataLock, DataStore, Files, PartRecord, Proof, ReadPart, Record};
 pub use subset::{Imbalance, few_labels, imbalanced};
 pub use variants::{Binarization, binarize, binarized, on_noise, on_patches, rotated};

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
-use taper_core::testing::goldens;
+use taper_core::testing::{assert_close, goldens};
 use taper_core::{Result, Snapshot, Stream, stream};
 
 const CPU: &Device = &Device::Cpu;
@@ -44,6 +44,10 @@ fn every_distribution_has_the_frozen_bits() -> Result<()> {
         let normal = |dtype| start().normal(1.0, 0.1, 5, dtype, CPU);
         assert_eq!(bits64(&normal(DType::F64)?.to_vec1()?), case.texts("normal_f64")?);
         assert_eq!(bits32(&normal(DType::F32)?)?, case.texts("normal_f32")?);
+        for (name, [a, b]) in [("beta_0.4_0.4", [0.4; 2]), ("beta_2_3", [2.0, 3.0])] {
+            let beta = draws(&stream, 20, |s| s.beta(a, b).unwrap());
+            assert_close(&Tensor::new(beta, CPU)?, &case.tensor(name, DType::F64)?, 1e-13);
+        }
         let bernoulli = start().bernoulli(0.3, 20, DType::F32, CPU)?;
         assert_eq!(bits32(&bernoulli)?, case.texts("bernoulli")?);
     }
@@ -113,6 +117,45 @@ fn the_normal_has_its_moments() {
 }
 
 #[test]
+fn the_beta_has_its_moments_and_its_distribution() {
+    let count = 20_000;
+    let root = f64::from(count).sqrt();
+    let betas = |a, b| draws(&stream(5, "beta"), count as usize, |s| s.beta(a, b).unwrap());
+    for (a, b) in [(0.1, 0.1), (0.4, 2.0), (1.0, 1.0), (2.0, 3.0), (50.0, 7.0)] {
+        let values = betas(a, b);
+        assert!(values.iter().all(|x| (0.0..=1.0).contains(x)));
+        let mean = values.iter().sum::<f64>() / f64::from(count);
+        let variance = a * b / ((a + b) * (a + b) * (a + b + 1.0));
+        assert!((mean - a / (a + b)).abs() < 5.0 * variance.sqrt() / root, "{a} {b}: {mean}");
+        let squares = values.iter().map(|x| (x - mean) * (x - mean));
+        let found = squares.sum::<f64>() / f64::from(count);
+        assert!((found / variance - 1.0).abs() < 0.05, "{a} {b}: {found} of {variance}");
+    }
+    // Kolmogorov and Smirnov: 1.95 is exceeded once in a thousand.
+    let arcsine = |x: f64| 2.0 / std::f64::consts::PI * x.sqrt().asin();
+    type Distribution = fn(f64) -> f64;
+    let distributions: [(f64, f64, Distribution); 3] =
+        [(0.5, 0.5, arcsine), (1.0, 1.0, |x| x), (2.0, 1.0, |x| x * x)];
+    for (a, b, below) in distributions {
+        let mut values = betas(a, b);
+        values.sort_unstable_by(f64::total_cmp);
+        let off = values.iter().zip(0..count).map(|(x, at)| {
+            let (low, high) =
+                (f64::from(at) / f64::from(count), f64::from(at + 1) / f64::from(count));
+            (below(*x) - low).abs().max((below(*x) - high).abs())
+        });
+        let most = off.fold(0.0, f64::max);
+        assert!(most * root < 1.95, "{a} {b}: {most}");
+    }
+    // The ends: all of it at 0 and 1 alike, and all of it in the middle.
+    let ends = betas(1e-300, 1e-300);
+    let ones = ends.iter().filter(|x| **x == 1.0).count();
+    assert_eq!(ones + ends.iter().filter(|x| **x == 0.0).count(), ends.len());
+    assert!(ones.abs_diff(10_000) < 354, "{ones}");
+    assert!(betas(1e300, 1e300).iter().all(|x| *x == 0.5));
+}
+
+#[test]
 fn errors_and_edges() {
     assert_eq!(stream(1, "edge").below(0), 0);
     assert_eq!(stream(1, "edge").below(1), 0);
@@ -120,6 +163,13 @@ fn errors_and_edges() {
     for probability in [-0.1, 1.1, f64::NAN] {
         let error = stream(1, "edge").bernoulli(probability, 3, DType::F32, CPU).unwrap_err();
         assert!(error.to_string().contains("probability should be in [0, 1]"), "{error}");
+    }
+    for (a, b, expected) in [
+        (0.0, 1.0, "Stream::beta: a should be from 1e-300 to 1e300, got 0"),
+        (1.0, f64::NAN, "Stream::beta: b should be from 1e-300 to 1e300, got NaN"),
+        (1.0, f64::INFINITY, "Stream::beta: b should be from 1e-300 to 1e300, got inf"),
+    ] {
+        assert_eq!(stream(1, "edge").beta(a, b).unwrap_err().to_string(), expected);
     }
     let error = restored(&mut stream(1, "dropout"), &stream(1, "init")).unwrap_err();
     assert!(error.to_string().contains("\"dropout\""), "{error}");

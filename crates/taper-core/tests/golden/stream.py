@@ -84,6 +84,25 @@ class Stream:
             if upper + (lower - upper) * self.unit() < density(x):
                 return x
 
+    def beta(self, a, b):
+        x, y = self.log_gamma(a), self.log_gamma(b)
+        return 1.0 / (1.0 + math.exp(y - x))
+
+    def log_gamma(self, shape):
+        """Marsaglia and Tsang 2000, with a power of a unit for shapes below 1."""
+        if shape < 1.0:
+            boost = math.log(1.0 - self.unit()) / shape
+            return boost + self.log_gamma(shape + 1.0)
+        d = shape - 1.0 / 3.0
+        while True:
+            x = self.standard_normal()
+            root = 1.0 + x / math.sqrt(9.0 * d)
+            if root <= 0.0:
+                continue
+            log = math.log(1.0 - self.unit())
+            if log < x * x / 2.0 + d - d * root**3 + 3.0 * d * math.log(root):
+                return math.log(d) + 3.0 * math.log(root)
+
 
 def density(x):
     return math.exp(-x * x / 2.0)
@@ -129,6 +148,9 @@ def case(seed, name):
         "uniform_f32": draws(5, lambda s: -1.0 + (2.0 - -1.0) * s.unit(), bits32),
         "normal_f64": draws(5, lambda s: 1.0 + 0.1 * s.standard_normal(), bits64),
         "normal_f32": draws(5, lambda s: 1.0 + 0.1 * s.standard_normal(), bits32),
+        # Logarithms differ in their last bits between platforms: compared with a tolerance.
+        "beta_0.4_0.4": golden.tensor(draws(20, lambda s: s.beta(0.4, 0.4), float)),
+        "beta_2_3": golden.tensor(draws(20, lambda s: s.beta(2.0, 3.0), float)),
         "bernoulli": draws(20, lambda s: float(s.unit() < 0.3), bits32),
     }
 

@@ -1,6 +1,7 @@
 //! What the crate promises, over many inputs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod augmentation;
 mod batches;
 mod card;
 mod digits;
@@ -10,12 +11,15 @@ mod hub;
 #[cfg(feature = "images")]
 mod import;
 mod label_noise;
+mod mixup;
 #[cfg(feature = "images")]
 mod parquet;
 mod points;
+mod prefetch;
 #[cfg(feature = "hub")]
 mod server;
 mod split;
+mod sprites;
 mod store;
 mod subset;
 mod variants;

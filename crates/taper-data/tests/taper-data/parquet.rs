@@ -12,12 +12,12 @@ use taper_core::Result;
 use taper_data::ImageDataset;
 use taper_data::formats::read_parquet;
 
-pub const SCHEMA: &str = "message schema {
+pub(crate) const SCHEMA: &str = "message schema {
     optional group image { optional binary bytes; optional binary path (UTF8); }
     optional int64 label;
 }";
 
-pub fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+pub(crate) fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.into().write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
@@ -30,7 +30,7 @@ fn grey(first: u8) -> Vec<u8> {
 }
 
 /// A file with these rows, two a row group; `None` is a null.
-pub fn written(schema: &str, rows: &[(Option<Vec<u8>>, Option<i64>)]) -> Vec<u8> {
+pub(crate) fn written(schema: &str, rows: &[(Option<Vec<u8>>, Option<i64>)]) -> Vec<u8> {
     let schema = Arc::new(parse_message_type(schema).unwrap());
     let properties = Arc::new(WriterProperties::builder().build());
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).unwrap();

@@ -10,33 +10,33 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 /// The commit that every branch is at.
-pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+pub(crate) const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// What a request came for, and how often that has been asked for before.
 #[derive(Debug, Clone)]
-pub struct Request {
-    pub method: String,
-    pub path: String,
-    pub range: Option<String>,
-    pub body: String,
-    pub before: usize,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) range: Option<String>,
+    pub(crate) body: String,
+    pub(crate) before: usize,
 }
 
 impl Request {
     /// Whether it asks for the bytes of a file.
-    pub fn is_file(&self) -> bool {
+    pub(crate) fn is_file(&self) -> bool {
         self.method == "GET" && self.path.contains("/resolve/")
     }
 
     /// Whether it asks what the hub has on record of files.
-    pub fn is_listing(&self) -> bool {
+    pub(crate) fn is_listing(&self) -> bool {
         self.path.contains("/paths-info/")
     }
 }
 
 /// What goes wrong with an answer.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fault {
+pub(crate) enum Fault {
     None,
     Status(u16),
     Html,
@@ -68,14 +68,14 @@ struct Shared {
 }
 
 /// A hub; its threads end with the process.
-pub struct Server {
+pub(crate) struct Server {
     shared: Arc<Mutex<Shared>>,
     address: String,
 }
 
 impl Server {
     /// A hub that has these files, by their path in every repository.
-    pub fn new(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
+    pub(crate) fn new(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let order: Order = Box::new(|_| Fault::None);
@@ -92,19 +92,19 @@ impl Server {
         Self { shared, address }
     }
 
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// What is to go wrong from now on; the log begins anew.
-    pub fn order(&self, order: impl Fn(&Request) -> Fault + Send + 'static) {
+    pub(crate) fn order(&self, order: impl Fn(&Request) -> Fault + Send + 'static) {
         let mut shared = self.shared.lock().unwrap();
         shared.order = Box::new(order);
         shared.log.clear();
     }
 
     /// The requests since the last order.
-    pub fn log(&self) -> Vec<Request> {
+    pub(crate) fn log(&self) -> Vec<Request> {
         self.shared.lock().unwrap().log.clone()
     }
 }
