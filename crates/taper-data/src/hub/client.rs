@@ -208,12 +208,10 @@ impl Hub {
                     _ => lasting(format!("{hub} answers {status}")),
                 }
             }
-            HFError::Request { source, .. } if source.is_decode() && !source.is_timeout() => {
-                lasting(format!(
-                    "{hub} answers with something else than the hub's data: is there a login page in between, or is \
+            HFError::Request { source, .. } if is_no_json(&source) => lasting(format!(
+                "{hub} answers with something else than the hub's data: is there a login page in between, or is \
                  HF_ENDPOINT another server's?"
-                ))
-            }
+            )),
             HFError::Request { source, .. } => {
                 Failure::Passing(format!("{hub}: {}", causes(&source)), None)
             }
@@ -223,6 +221,11 @@ impl Hub {
             other => lasting(other.to_string()),
         }
     }
+}
+
+/// Whether an answer came whole and was not what the hub's interface says.
+fn is_no_json(error: &dyn std::error::Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<serde_json::Error>())
 }
 
 /// An error with its causes, which alone say what happened.
