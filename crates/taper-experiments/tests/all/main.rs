@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bad_input;
+mod data;
 mod determinism;
 mod report;
 mod skeleton;
@@ -18,7 +19,8 @@ const EXPERIMENTS: [&str; 3] =
 /// `taper ARGS` with its store in `store` and a plain environment.
 fn taper(store: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_taper"));
-    command.args(args).env("TAPER_STORE", store).env_remove("RUST_BACKTRACE");
+    command.args(args).env("TAPER_STORE", store).env("TAPER_DATA", store.join("data"));
+    command.env_remove("RUST_BACKTRACE").env_remove("HF_HUB_OFFLINE");
     command
 }
 

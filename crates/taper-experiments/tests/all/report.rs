@@ -35,10 +35,3 @@ fn a_report_has_a_verdict_for_each_claim_and_its_files_beside_it() {
     let href = html.split("href=\"").find(|rest| rest.starts_with("../")).unwrap();
     assert!(folder.join(href.split('"').next().unwrap()).exists());
 }
-
-#[test]
-fn a_claim_that_cannot_be_tested_is_said() {
-    let store = tempfile::tempdir().unwrap();
-    let said = good(store.path(), &["run", "bn-converges-faster", "--scale", "paper"]);
-    assert!(said.contains("not testable") && said.contains("MNIST"), "{said}");
-}
