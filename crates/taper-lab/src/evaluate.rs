@@ -98,3 +98,26 @@ pub(crate) fn adjusted(claims: &[Evaluated<'_>]) -> Result<Vec<f64>> {
     crate::stats::holm(&p_values)
         .map_err(|error| Error::Internal(format!("Holm's adjustment: {error}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::Registry;
+    use crate::key::DeviceKind;
+    use crate::spec::Scale;
+    use crate::toy::Toy;
+
+    #[test]
+    fn a_claim_that_cannot_be_tested_has_no_runs_and_says_why() {
+        let registry = Registry::new().with::<Toy>();
+        let selection = Selection::new(registry.find("toy").unwrap(), Scale::Paper, None, &[]);
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let machinery = Machinery { sources: "none", device: DeviceKind::Cpu };
+        let claim = evaluate(&store, selection.unwrap(), machinery, false).unwrap();
+        assert!(claim.runs.is_empty());
+        assert!(
+            matches!(claim.standing, Standing::NotTestable(reason) if reason == "there is no paper")
+        );
+    }
+}
