@@ -213,10 +213,10 @@ impl Hub {
                  HF_ENDPOINT another server's?"
             )),
             HFError::Request { source, .. } => {
-                Failure::Passing(format!("{hub}: {}", causes(&source)), None)
+                Failure::Passing(format!("{hub}: {}", cause(&source)), None)
             }
             HFError::Xet { source, .. } => {
-                Failure::Passing(format!("{hub}: {}", causes(&*source)), None)
+                Failure::Passing(format!("{hub}: {}", cause(&*source)), None)
             }
             other => lasting(other.to_string()),
         }
@@ -228,10 +228,10 @@ fn is_no_json(error: &dyn std::error::Error) -> bool {
     error.source().is_some_and(|cause| cause.is::<serde_json::Error>())
 }
 
-/// An error with its causes, which alone say what happened.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+/// The innermost cause of an error, which says what happened; the others say where in the client.
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Makes a request until it succeeds, lastingly fails, or has failed too often.
