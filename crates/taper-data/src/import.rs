@@ -35,12 +35,13 @@ pub fn import(name: &DataName, folder: &Path, store: &DataStore) -> Result<Recor
         let images = match find(&card, part, &below) {
             Some(found) => found.read(&card)?,
             None => {
-                return Err(Error::Absent {
-                    name: format!("{name}/{part}"),
-                    folder: folder.to_owned(),
-                    remedy: format!(
-                        "IDX files ({part}-images-idx3-ubyte …), CIFAR's .bin files, {part}*.parquet and a folder {part} \
-                         with a folder a class were looked for"
+                return Err(Error::Content {
+                    name: name.to_string(),
+                    part: part.clone(),
+                    reason: format!(
+                        "no file of it is below {}; IDX files ({part}-images-idx3-ubyte …), CIFAR's .bin files, \
+                         {part}*.parquet and a folder {part} with a folder a class were looked for",
+                        folder.display()
                     ),
                 });
             }

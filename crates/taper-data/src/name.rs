@@ -19,7 +19,7 @@ use crate::{Card, Error, Result, card, cards};
 /// let name: DataName = "cifar10-jpeg".parse()?;
 /// assert_eq!((name.card()?.title.as_str(), name.variant()), ("CIFAR-10", Some("jpeg")));
 /// let message = "cifar11".parse::<DataName>().unwrap_err().to_string();
-/// assert!(message.starts_with("no data set is called `cifar11`; did you mean `cifar10`?"), "{message}");
+/// assert!(message.starts_with("no data set is called `cifar11` (did you mean `cifar10`?)"), "{message}");
 /// # Ok(())
 /// # }
 /// ```
@@ -41,12 +41,24 @@ impl DataName {
         if variant.is_empty() || ends || !variant.chars().all(good) {
             let expected = "small letters, digits and `-` between them";
             let received = format!("`{variant}`");
-            return Err(taper_core::Error::argument("variant", "name", expected, received).into());
+            return Err(taper_core::Error::argument(
+                "DataName",
+                "the name of a variant",
+                expected,
+                received,
+            )
+            .into());
         }
         if self.card()?.hub.is_none() {
             let expected = "that of a data set that is downloaded";
             let received = self.card.clone();
-            return Err(taper_core::Error::argument("variant", "card", expected, received).into());
+            return Err(taper_core::Error::argument(
+                "DataName",
+                "the name before a variant's",
+                expected,
+                received,
+            )
+            .into());
         }
         Ok(Self { card: self.card.clone(), variant: Some(variant.to_owned()) })
     }
@@ -78,12 +90,12 @@ impl FromStr for DataName {
         }
         let near = cards
             .iter()
-            .map(|card| (strsim::jaro_winkler(card, name), card))
+            .map(|card| (strsim::jaro_winkler(card, &name.to_lowercase()), card))
             .filter(|(likeness, _)| *likeness > 0.8)
             .max_by(|a, b| a.0.total_cmp(&b.0));
         Err(Error::Unknown {
             name: name.to_owned(),
-            near: near.map(|(_, card)| format!("; did you mean `{card}`?")).unwrap_or_default(),
+            near: near.map(|(_, card)| format!(" (did you mean `{card}`?)")).unwrap_or_default(),
             known: cards.join(", "),
         })
     }

@@ -320,6 +320,11 @@ impl DataStore {
 /// What shows that a part is what it is called, or why it is not.
 fn prove(card: &Card, name: &DataName, read: &ReadPart) -> std::result::Result<Proof, String> {
     let data = &read.images;
+    if let Some(known) = known_elsewhere(&data.content_digest(), name, &read.name) {
+        return Err(format!(
+            "these are the images of {known}. Nothing was kept; ask for them by that name"
+        ));
+    }
     if name.variant().is_some() {
         return match data.shape() == card.shape {
             true => Ok(Proof::Variant),
@@ -330,7 +335,7 @@ fn prove(card: &Card, name: &DataName, read: &ReadPart) -> std::result::Result<P
         let card = &card.name;
         Err(format!(
             "{reason}. Nothing was kept; to keep it as something else than {card}, ask for {card}-NAME, with \
-             a NAME of your choice"
+             a NAME of your choice and the same options"
         ))
     };
     if let Err(error) = card.check(&read.name, data) {
@@ -349,6 +354,16 @@ fn prove(card: &Card, name: &DataName, read: &ReadPart) -> std::result::Result<P
         }
         (None, Files::Unknown) => Ok(Proof::FirstSeen),
     }
+}
+
+/// The data set, another than the one that is asked for, whose part has this digest.
+fn known_elsewhere(digest: &str, name: &DataName, part: &str) -> Option<String> {
+    let cards = crate::cards().ok()?;
+    let parts = cards.iter().flat_map(|card| card.parts.iter().map(move |part| (card, part)));
+    let mut same = parts.filter(|(_, known)| known.content_digest.as_deref() == Some(digest));
+    let (card, known) = same.next()?;
+    let itself = card.name == name.to_string() && known.name == part;
+    (!itself).then(|| format!("{}/{}", card.name, known.name))
 }
 
 fn remedy(name: &DataName) -> String {

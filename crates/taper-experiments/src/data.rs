@@ -13,10 +13,21 @@ use taper_lab::{Context, DataSource, Role};
 /// What a run's key and the report say of a data set: one entry for each part.
 pub(crate) fn sources(name: &DataName) -> Result<Vec<DataSource>> {
     let card = name.card()?;
+    let mut origin = String::new();
     let digests: Vec<(String, String)> = match card.hub {
         None => vec![(name.to_string(), digits()?.content_digest())],
         Some(_) => {
             let record = DataStore::of_user()?.require(name)?;
+            if let Some(variant) = name.variant() {
+                origin = format!(
+                    "`{variant}`, a variant with other images or labels, from {}; the original: ",
+                    record.source
+                );
+            }
+            // What is damaged is said now, not by each run.
+            for part in &record.parts {
+                load(name, &part.name)?;
+            }
             let parts = record.parts.into_iter();
             parts.map(|part| (format!("{name}/{}", part.name), part.content_digest)).collect()
         }
@@ -25,7 +36,7 @@ pub(crate) fn sources(name: &DataName) -> Result<Vec<DataSource>> {
         name,
         digest,
         licence: card.licence.clone(),
-        citation: card.citation.clone(),
+        citation: format!("{origin}{}", card.citation),
     };
     Ok(digests.into_iter().map(source).collect())
 }

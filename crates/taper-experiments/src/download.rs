@@ -217,7 +217,10 @@ mod progress {
                     "what came is not what the hub has on record ({reason}); it was moved to {}",
                     path.display()
                 )),
-                Event::Decoding => self.bar.set_message("decoding"),
+                Event::Decoding => {
+                    self.bar.set_message("decoding");
+                    self.bar.tick();
+                }
                 _ => {}
             }
         }

@@ -108,7 +108,7 @@ impl Cache {
         let absent = |what: String| Error::Absent {
             name: what,
             folder: self.folder.clone(),
-            remedy: "and offline was asked for; without it, it is fetched".to_owned(),
+            remedy: format!("offline, nothing is fetched{}", self.others()),
         };
         let commit = match is_commit(revision) {
             true => revision.to_owned(),
@@ -134,6 +134,20 @@ impl Cache {
             files.push(Fetched { name: (*name).to_owned(), path, sha256 });
         }
         Ok((commit, files))
+    }
+
+    /// The commits that are here, for one who asked for another.
+    fn others(&self) -> String {
+        let entries = fs::read_dir(self.folder.join("snapshots")).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let names: Vec<String> = names.filter(|name| is_commit(name)).collect();
+        match names.is_empty() {
+            true => String::new(),
+            false => format!(
+                ". Another commit is here: `--revision {}`",
+                names.join("` or `--revision ")
+            ),
+        }
     }
 
     fn snapshot(&self, commit: &str, name: &str) -> Result<PathBuf> {

@@ -195,7 +195,9 @@ impl Hub {
                         "{hub} has no such revision (404); a mirror may number its own: `--revision main` takes what it \
                          has, and the content is verified all the same"
                     ),
-                    _ => format!("{hub} has no such data set or file (404)"),
+                    _ => format!(
+                        "{hub} has no such data set or file (404); `--from DIR` reads files that are at hand"
+                    ),
                 })
             }
             HFError::RateLimited { retry_after, .. } => {
@@ -282,10 +284,7 @@ impl Attempts {
             Failure::Passing(reason, asked) => (reason, asked),
         };
         if self.made >= self.most {
-            let reason = format!(
-                "{reason}; given up after {} attempts. What came is kept: the same command goes on from there",
-                self.made
-            );
+            let reason = format!("{reason}; given up after {} attempts", self.made);
             return Err(Error::Hub { what: what.to_owned(), reason });
         }
         let pause = asked.unwrap_or(self.pause).min(Self::LONGEST);

@@ -112,9 +112,22 @@ fn receive(
         if there > from {
             attempts.reset(options);
         }
-        attempts.again(&file.name, failure, on)?;
+        attempts.again(&file.name, failure, on).map_err(|error| kept(error, there))?;
     }
     out.sync_all().map_err(|error| full(error, path))
+}
+
+/// An error that ends the attempts, with what it leaves.
+fn kept(error: Error, there: u64) -> Error {
+    match error {
+        Error::Hub { what, reason } if there > 0 => Error::Hub {
+            what,
+            reason: format!(
+                "{reason}; the {there} bytes that came are kept, and the same command goes on from there"
+            ),
+        },
+        other => other,
+    }
 }
 
 fn empty(out: &mut File, path: &Path) -> Result<()> {

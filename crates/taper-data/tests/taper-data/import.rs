@@ -170,7 +170,7 @@ fn what_does_not_fit_is_named_and_nothing_is_kept() {
         message
     };
     let message = error(&|_| {});
-    assert!(message.contains("mnist-tiny/train is not on this machine"), "{message}");
+    assert!(message.contains("mnist-tiny/train: no file of it is below"), "{message}");
     assert!(message.contains("IDX files") && message.contains("train*.parquet"), "{message}");
     let [images, labels] = idx(&[1, 2]);
     let message = error(&|bed| {
@@ -198,5 +198,10 @@ fn the_makers_own_files_are_known_by_their_content() -> Result<()> {
     let from = Path::new(&hub).join("ylecun/mnist");
     let record = import(&"mnist".parse()?, &from, &store)?;
     assert!(record.parts.iter().all(|part| part.proof == Proof::Digest));
+    // Known content goes by its own name only.
+    for name in ["fashion-mnist", "mnist-mine", "kmnist"] {
+        let message = import(&name.parse()?, &from, &store).unwrap_err().to_string();
+        assert!(message.contains("these are the images of mnist/train"), "{message}");
+    }
     Ok(())
 }

@@ -43,6 +43,15 @@ fn an_experiment_runs_on_what_is_kept_and_says_which_data_it_was() {
     good(store.path(), &[&args[..], &["--set", "data=mnist-other"]].concat());
     assert_eq!(crate::files(store.path(), "run.toml").len(), keys.len() + 2);
     assert!(good(store.path(), &["download", "--list"]).contains("mnist-other"));
+    // The report says that it was a variant.
+    let report = store.path().join("report/bn-converges-faster-smoke/report.md");
+    let report = std::fs::read_to_string(report).unwrap();
+    assert!(report.contains("a variant with other images or labels, from a test"), "{report}");
+    // Images that were changed are found before any run.
+    std::fs::write(store.path().join("data/mnist-other/test.images"), "rubbish").unwrap();
+    let output = run(store.path(), &[&args[..], &["--set", "data=mnist-other"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("is not what was kept"), "{}", text(&output.stderr));
 }
 
 #[test]
