@@ -179,6 +179,11 @@ impl Card {
             let received = dataset.len().to_string();
             return differs("number of images", part.images.to_string(), received);
         }
+        // Before they are counted: a file can promise billions of classes.
+        if dataset.classes() as usize != self.classes.len() {
+            let received = dataset.classes().to_string();
+            return differs("number of classes", self.classes.len().to_string(), received);
+        }
         let counts = dataset.class_counts();
         if counts != part.per_class {
             let expected = format!("{:?}", part.per_class);

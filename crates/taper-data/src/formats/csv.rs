@@ -14,7 +14,8 @@ const NAME: &str = "read_csv";
 /// `classes`, with commas between them. There is no line of names.
 ///
 /// # Errors
-/// Each value that is missing, too many, no number or out of range, by its line and column; an empty file.
+/// Each value that is missing, too many, no number or out of range, by its line and column; an empty file, and one of
+/// more than 4 GiB.
 pub fn read_csv(
     csv: impl Read,
     shape: [usize; 3],
@@ -26,15 +27,18 @@ pub fn read_csv(
     };
     let mut images = Vec::new();
     let mut labels = Vec::new();
-    // A few bytes of gzip can unpack to any number.
-    let csv = unpacked(csv)?.take(MOST);
     // Flexible, so that a short or long line is reported below, with its column.
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(csv);
+    let mut builder = csv::ReaderBuilder::new();
+    builder.has_headers(false).flexible(true);
+    let mut reader = builder.from_reader(unpacked(csv)?.take(MOST + 1));
     let mut record = csv::ByteRecord::new();
     loop {
         let line = reader.position().line();
         let more =
             reader.read_byte_record(&mut record).map_err(|error| at(line, 1, "readable", error))?;
+        if reader.position().byte() > MOST {
+            return Err(wrong(NAME, "csv", format!("at most {MOST} bytes"), "more"));
+        }
         if !more {
             break;
         }

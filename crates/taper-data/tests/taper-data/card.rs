@@ -18,6 +18,11 @@ fn says_what_differs() {
     let message = changed(images.clone(), [1, 4, 16], labels.clone());
     assert_eq!(message, "Card::check: shape of digits/all should be [1, 8, 8], got [1, 4, 16]");
 
+    // To count them would take 32 GiB.
+    let classes = ImageDataset::new(images.clone(), [1, 8, 8], 16, labels.clone(), u32::MAX);
+    let message = card.check("all", &classes.unwrap()).unwrap_err().to_string();
+    assert!(message.contains("number of classes of digits/all should be 10, got 4294967295"));
+
     let message = changed(images[64..].to_vec(), [1, 8, 8], labels[1..].to_vec());
     assert_eq!(message, "Card::check: number of images of digits/all should be 1797, got 1796");
 
