@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device};
 use proptest::prelude::*;
-use taper_core::{Result, Snapshot, stream};
+use taper_core::{Result, stream};
 use taper_data::{
     Augmentation, Batches, BatchesConfig, ImageDataset, Pixels, centre_cropped, digits,
 };
@@ -197,20 +197,7 @@ proptest! {
             };
             Batches::new(&dataset, &dataset.indices(), config, stream(seed, "shuffle"), &Device::Cpu).unwrap()
         };
-        let mut running = build(seed);
-        for _ in 0..2 * running.batches_per_epoch() + 2 {
-            let mut snapshot = Snapshot::new();
-            snapshot.put("batches", &running).unwrap();
-            let bytes = snapshot.to_bytes().unwrap();
-            let snapshot = Snapshot::from_bytes(&bytes, &Device::Cpu).unwrap();
-            let mut restored = build(seed ^ 1);
-            snapshot.get("batches", &mut restored).unwrap();
-            let mut on = running.clone();
-            for _ in 0..2 * on.batches_per_epoch() {
-                prop_assert_eq!(next(&mut on), next(&mut restored));
-            }
-            next(&mut running);
-        }
+        crate::batches::goes_on(build, seed);
     }
 }
 

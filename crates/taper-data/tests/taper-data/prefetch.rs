@@ -3,6 +3,8 @@ use proptest::prelude::*;
 use taper_core::{Snapshot, Stateful, stream};
 use taper_data::{Augmentation, Batches, BatchesConfig, ImageDataset, Prefetch};
 
+use crate::batches::bits;
+
 fn batches(n: usize, batch_size: usize, seed: u64) -> Batches {
     let bytes = (0..n * 6).map(|at| (at * 37 % 256) as u8).collect();
     let dataset =
@@ -11,15 +13,6 @@ fn batches(n: usize, batch_size: usize, seed: u64) -> Batches {
     let config = BatchesConfig { batch_size, augmentations, ..Default::default() };
     Batches::new(&dataset, &dataset.indices(), config, stream(seed, "shuffle"), &Device::Cpu)
         .unwrap()
-}
-
-type Batch = taper_core::Result<(candle_core::Tensor, candle_core::Tensor)>;
-
-/// The labels and the bits of the images.
-fn values(batch: Batch) -> (Vec<u32>, Vec<u32>) {
-    let (images, labels) = batch.unwrap();
-    let pixels = images.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    (labels.to_vec1().unwrap(), pixels.into_iter().map(f32::to_bits).collect())
 }
 
 /// The bytes that a run would write.
@@ -40,7 +33,7 @@ proptest! {
         let mut prefetch = Prefetch::new(batches.clone());
         prop_assert_eq!(bytes(&prefetch), bytes(&batches));
         for _ in 0..3 * batches.batches_per_epoch() {
-            prop_assert_eq!(values(prefetch.next_batch()), values(batches.next_batch()));
+            prop_assert_eq!(bits(prefetch.next_batch()), bits(batches.next_batch()));
             prop_assert_eq!(bytes(&prefetch), bytes(&batches));
         }
     }
@@ -59,13 +52,13 @@ proptest! {
         let mut plain = batches(n, batch_size, seed ^ 1);
         restore(&mut plain, &state);
         for _ in 0..2 * plain.batches_per_epoch() {
-            let expected = values(running.next_batch());
-            prop_assert_eq!(&values(plain.next_batch()), &expected);
-            prop_assert_eq!(&values(restored.next_batch()), &expected);
+            let expected = bits(running.next_batch());
+            prop_assert_eq!(&bits(plain.next_batch()), &expected);
+            prop_assert_eq!(&bits(restored.next_batch()), &expected);
         }
         let mut from_plain = Prefetch::new(batches(n, batch_size, seed ^ 1));
         restore(&mut from_plain, &bytes(&plain));
-        prop_assert_eq!(values(from_plain.next_batch()), values(plain.next_batch()));
+        prop_assert_eq!(bits(from_plain.next_batch()), bits(plain.next_batch()));
     }
 }
 
@@ -73,8 +66,8 @@ proptest! {
 fn an_epoch_ends_where_it_does() {
     let mut prefetch = Prefetch::new(batches(5, 2, 1));
     prefetch.next_batch().unwrap();
-    assert_eq!(prefetch.epoch().map(values).count(), 2);
-    assert_eq!(prefetch.epoch().map(values).count(), 3);
+    assert_eq!(prefetch.epoch().map(bits).count(), 2);
+    assert_eq!(prefetch.epoch().map(bits).count(), 3);
     assert_eq!(prefetch.batches_per_epoch(), 3);
 }
 
@@ -94,10 +87,10 @@ fn an_error_reaches_the_caller_each_time() {
 fn a_state_that_does_not_fit_changes_nothing() {
     let mut prefetch = Prefetch::new(batches(6, 2, 1));
     let mut same = batches(6, 2, 1);
-    assert_eq!(values(prefetch.next_batch()), values(same.next_batch()));
+    assert_eq!(bits(prefetch.next_batch()), bits(same.next_batch()));
     let other = Snapshot::from_bytes(&bytes(&batches(5, 2, 1)), &Device::Cpu).unwrap();
     assert!(other.get("batches", &mut prefetch).is_err());
-    assert_eq!(values(prefetch.next_batch()), values(same.next_batch()));
+    assert_eq!(bits(prefetch.next_batch()), bits(same.next_batch()));
 }
 
 #[test]
