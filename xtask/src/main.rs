@@ -38,7 +38,7 @@ fn dispatch(root: &Path, command: XtaskCmd) -> Result<()> {
         XtaskCmd::Report(report) => taper::hand_over(root, "report", &report.arguments),
         XtaskCmd::Tune(tune) => taper::hand_over(root, "tune", &tune.arguments),
         XtaskCmd::New(new) => taper::hand_over(root, "new", &new.arguments),
-        XtaskCmd::Download(download) => taper::download(root, &download.arguments),
+        XtaskCmd::Download(download) => taper::hand_over(root, "download", &download.arguments),
         XtaskCmd::Ci(_) => ci::ci(root),
         XtaskCmd::Goldens(goldens) => goldens::goldens(root, &goldens.crates, goldens.check),
         XtaskCmd::Bench(flags) if flags.peers => peers::peers(root, &flags),

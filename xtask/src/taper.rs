@@ -11,25 +11,14 @@ use crate::process::{cargo, line};
 /// Builds `taper` in release mode and becomes it: Ctrl-C, the exit code and the working directory are
 /// its own.
 pub(crate) fn hand_over(root: &Path, subcommand: &str, arguments: &[OsString]) -> Result<()> {
-    built_and_run(root, &[], subcommand, arguments)
-}
-
-/// The same for `download`. What it needs is three hundred crates that no experiment does: they are built when it is
-/// first asked for, and not on the way from a clone to a report.
-pub(crate) fn download(root: &Path, arguments: &[OsString]) -> Result<()> {
-    built_and_run(root, &["--features", "hub"], "download", arguments)
-}
-
-fn built_and_run(
-    root: &Path,
-    features: &[&str],
-    subcommand: &str,
-    arguments: &[OsString],
-) -> Result<()> {
     let mut command = cargo();
+    command.args(["run", "--release", "--package", "taper-experiments", "--bin", "taper"]);
+    // Downloads need nearly two hundred crates that no experiment does: they are built when they are first asked for,
+    // and not on the way from a clone to a report.
+    if subcommand == "download" {
+        command.args(["--features", "hub"]);
+    }
     command
-        .args(["run", "--release", "--package", "taper-experiments", "--bin", "taper"])
-        .args(features)
         .arg("--manifest-path")
         .arg(root.join("Cargo.toml"))
         .args(["--", subcommand])
