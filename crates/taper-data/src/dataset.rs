@@ -1,12 +1,11 @@
 //! Labelled images in memory.
 
-use std::io;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use sha2::{Digest, Sha256};
 use taper_core::{Error, Result};
 
+use crate::disk::Hashed;
 use crate::formats::write_images;
 
 /// Labelled images of one size, kept as bytes; a clone shares them.
@@ -197,24 +196,10 @@ impl ImageDataset {
     ///
     /// Over the bytes that [`write_images`](crate::formats::write_images) writes, which says what they are.
     pub fn content_digest(&self) -> String {
-        let mut hashed = Hashed(Sha256::new());
+        let mut hashed = Hashed::default();
         // It takes all that it is given.
         let _ = write_images(self, &mut hashed);
-        hex(&hashed.0.finalize())
-    }
-}
-
-/// The hash of what is written to it.
-struct Hashed(Sha256);
-
-impl io::Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        hashed.hex()
     }
 }
 
@@ -249,13 +234,12 @@ pub(crate) fn pixels_of(shape: [usize; 3]) -> Option<usize> {
     (pixels > 0).then_some(pixels)
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
+    use crate::disk::hex;
 
     /// Two images of 1x2 pixels up to 4.
     fn two() -> ImageDataset {

@@ -48,7 +48,7 @@ mod tests {
     use sha2::{Digest, Sha256};
 
     use super::*;
-    use crate::dataset::hex;
+    use crate::disk::hex;
 
     #[test]
     fn a_truncated_file_is_an_error_at_the_line_it_breaks_off() {

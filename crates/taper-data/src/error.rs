@@ -42,6 +42,14 @@ pub enum Error {
         /// What differs, and what to do.
         reason: String,
     },
+    /// A file does not hold what it should.
+    #[error("{}: {reason}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        reason: String,
+    },
     /// The hub did not give what was asked for.
     #[error("{what}: {reason}")]
     Hub {

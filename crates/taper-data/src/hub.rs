@@ -15,7 +15,7 @@ use crate::import::parquet;
 use crate::store::{DataStore, Files, ReadPart, Record};
 use crate::{DataName, Error, Result};
 use cache::Cache;
-use client::{Hub, Listed};
+use client::Hub;
 
 /// How a data set is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,12 +122,12 @@ pub fn download(
         return store.require(name);
     }
     let revision = options.revision.as_deref().unwrap_or(&card.revision);
-    let hub = Hub::new(&place.repository, options)?;
+    let hub = Hub::new(&place.repository, options, on)?;
     let cache = Cache::new(hub.cache_folder(), &place.repository);
     let names: Vec<&str> = card.files.iter().map(|file| file.name.as_str()).collect();
     let (commit, files) = match options.offline {
         true => cache.offline(revision, &names)?,
-        false => online(&hub, &cache, revision, &names, options, on)?,
+        false => online(&hub, &cache, revision, &names)?,
     };
     on(Event::Decoding);
     let parts = card.parts.iter().map(|part| read(&card, &part.name, &files));
@@ -137,7 +137,7 @@ pub fn download(
 }
 
 /// A file in the cache, verified.
-pub(crate) struct Fetched {
+struct Fetched {
     name: String,
     path: PathBuf,
     sha256: String,
@@ -145,21 +145,17 @@ pub(crate) struct Fetched {
 
 /// Resolves the revision and brings its files into the cache.
 fn online(
-    hub: &Hub,
+    hub: &Hub<'_>,
     cache: &Cache,
     revision: &str,
     names: &[&str],
-    options: &DownloadOptions,
-    on: &dyn Fn(Event<'_>),
 ) -> Result<(String, Vec<Fetched>)> {
-    let commit = hub.commit(revision, options, on)?;
-    let listed = hub.listed(&commit, names, options, on)?;
+    let commit = hub.commit(revision)?;
     let mut files = Vec::new();
-    for file in listed {
-        let Listed { name, sha256, .. } = &file;
-        transfer::fetch(hub, cache, &commit, &file, options, on)?;
-        let path = cache.point(&commit, name, sha256)?;
-        files.push(Fetched { name: name.clone(), path, sha256: sha256.clone() });
+    for file in hub.listed(&commit, names)? {
+        transfer::fetch(hub, cache, &commit, &file)?;
+        let path = cache.point(&commit, &file.name, &file.sha256)?;
+        files.push(Fetched { name: file.name, path, sha256: file.sha256 });
     }
     cache.refer(revision, &commit)?;
     Ok((commit, files))
@@ -170,14 +166,16 @@ fn read(card: &Card, part: &str, files: &[Fetched]) -> Result<ReadPart> {
     let of_part = card.files.iter().filter(|file| file.part.as_deref() == Some(part));
     let (mut paths, mut stand) = (Vec::new(), Files::Known);
     for file in of_part {
-        if let Some(fetched) = files.iter().find(|fetched| fetched.name == file.name) {
-            paths.push(fetched.path.clone());
-            stand = match (&file.sha256, stand) {
-                (None, _) | (_, Files::Unknown) => Files::Unknown,
-                (Some(sha256), Files::Known) if *sha256 == fetched.sha256 => Files::Known,
-                _ => Files::Others,
-            };
-        }
+        let Some(fetched) = files.iter().find(|fetched| fetched.name == file.name) else {
+            continue;
+        };
+        paths.push(fetched.path.clone());
+        // The worst counts.
+        stand = stand.max(match &file.sha256 {
+            Some(sha256) if *sha256 == fetched.sha256 => Files::Known,
+            Some(_) => Files::Others,
+            None => Files::Unknown,
+        });
     }
     let images = parquet(card, &paths).map_err(|error| Error::Content {
         name: card.name.clone(),

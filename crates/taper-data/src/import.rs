@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use crate::card::{Card, Original};
 use crate::formats::{Cifar, read_cifar, read_idx, read_image_folder, read_parquet};
 use crate::store::{DataStore, Files, ReadPart, Record};
-use crate::{DataName, Error, Result};
+use crate::{DataName, Error, ImageDataset, Result};
 
 /// How deep below the folder files are looked for: the snapshot of a hub's cache has them three folders down.
 const DEPTH: usize = 4;
 
-/// Reads the data set called `name` from the files below `folder`, verifies it, and keeps it in `store`.
+/// Reads the data set called `name` from the files below `folder`, verifies it, and keeps it in `store`; `wait` is called
+/// where another process is at the same data set, whose end is then waited for.
 ///
 /// For each part the first of these that is there is taken, whatever folder it is in:
 ///
@@ -24,9 +25,14 @@ const DEPTH: usize = 4;
 /// # Errors
 /// A part that is in none of these forms, a file that does not hold what its form says, a content that is not the card's:
 /// nothing is kept then.
-pub fn import(name: &DataName, folder: &Path, store: &DataStore) -> Result<Record> {
+pub fn import(
+    name: &DataName,
+    folder: &Path,
+    store: &DataStore,
+    wait: impl FnOnce(),
+) -> Result<Record> {
     let card = name.card()?;
-    let _lock = store.lock(name, || {})?;
+    let _lock = store.lock(name, wait)?;
     let mut below = Vec::new();
     collect(folder, DEPTH, &mut below)?;
     let mut parts = Vec::new();
@@ -60,16 +66,13 @@ enum Found {
 }
 
 impl Found {
-    fn read(self, card: &Card) -> Result<crate::ImageDataset> {
+    fn read(self, card: &Card) -> Result<ImageDataset> {
         let open = |path: &PathBuf| File::open(path).map_err(Error::io("read", path));
         let classes = card.classes.len() as u32;
         // Which file it was: a reader knows them by number only.
         let named = |path: &Path| {
             let path = path.to_owned();
-            move |error: taper_core::Error| Error::Hub {
-                what: path.display().to_string(),
-                reason: error.to_string(),
-            }
+            move |error: taper_core::Error| Error::File { path, reason: error.to_string() }
         };
         match self {
             Self::Idx { images, labels } => {
@@ -79,10 +82,7 @@ impl Found {
                 let opened = files.iter().map(open).collect::<Result<Vec<_>>>()?;
                 read_cifar(kind, opened).map_err(named(&files[0]))
             }
-            Self::Parquet(files) => parquet(card, &files).map_err(|error| match error {
-                Error::Core(error) => named(&files[0])(error),
-                other => other,
-            }),
+            Self::Parquet(files) => parquet(card, &files),
             Self::Folder(folder) => {
                 let numbers: Vec<String> = (0..classes).map(|class| class.to_string()).collect();
                 let numbered = folder.join("0").is_dir();
@@ -93,15 +93,19 @@ impl Found {
     }
 }
 
-/// Reads parquet files of a data set in the hub's columns.
-pub(crate) fn parquet(card: &Card, files: &[PathBuf]) -> Result<crate::ImageDataset> {
+/// Reads the parquet files of a data set, each with the columns that the hub's have.
+pub(crate) fn parquet(card: &Card, files: &[PathBuf]) -> Result<ImageDataset> {
     let (image, label) = match &card.hub {
         Some(hub) => (hub.image.as_str(), hub.label.as_str()),
         None => ("image", "label"),
     };
     let opened = files.iter().map(|path| File::open(path).map_err(Error::io("read", path)));
     let opened = opened.collect::<Result<Vec<_>>>()?;
-    Ok(read_parquet(opened, image, label, card.shape, card.classes.len() as u32)?)
+    let read = read_parquet(opened, image, label, card.shape, card.classes.len() as u32);
+    read.map_err(|error| Error::File {
+        path: files.first().cloned().unwrap_or_default(),
+        reason: error.to_string(),
+    })
 }
 
 /// The files of `part` among the paths `below` the folder.

@@ -29,6 +29,7 @@ mod batches;
 mod card;
 mod dataset;
 mod digits;
+mod disk;
 mod error;
 pub mod formats;
 #[cfg(feature = "hub")]

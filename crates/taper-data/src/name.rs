@@ -32,10 +32,7 @@ pub struct DataName {
 
 impl DataName {
     /// The variant called `variant` of a card's data set.
-    ///
-    /// # Errors
-    /// A name that is empty or has other than small letters, digits and `-`; a data set that is compiled in.
-    pub fn with_variant(&self, variant: &str) -> Result<Self> {
+    fn with_variant(&self, variant: &str) -> Result<Self> {
         let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         let ends = variant.starts_with('-') || variant.ends_with('-');
         if variant.is_empty() || ends || !variant.chars().all(good) {

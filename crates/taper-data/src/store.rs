@@ -3,25 +3,22 @@
 //! ```text
 //! <root>/<name>/record.toml     where it came from, and its digests
 //! <root>/<name>/<part>.images   images and labels; the SHA-256 of the file is the content digest
-//! <root>/<name>/lock            held by the process that is fetching it
+//! <root>/<name>.lock            held by the process that is fetching it
 //! ```
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::card::Card;
+use crate::disk::{self, write_whole};
 use crate::formats::{read_images, write_images};
 use crate::original::is_original;
 use crate::{DataName, Error, ImageDataset, Result, digits};
 
 const RECORD: &str = "record.toml";
-const LOCK: &str = "lock";
-
-/// How the name of a file that is being written starts.
-const UNFINISHED: &str = ".writing-";
 
 /// A folder of verified data sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +36,12 @@ pub struct Record {
     pub source: String,
     /// Its parts, in the order of the card.
     pub parts: Vec<PartRecord>,
+}
+
+impl Record {
+    fn part(&self, name: &str) -> Option<&PartRecord> {
+        self.parts.iter().find(|part| part.name == name)
+    }
 }
 
 /// What is known of a part of a data set that is kept.
@@ -82,15 +85,15 @@ pub struct ReadPart {
     pub files: Files,
 }
 
-/// How files stand to the SHA-256 that a card has of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How files stand to the SHA-256 that a card has of them, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Files {
     /// They have it.
     Known,
-    /// They have another.
-    Others,
     /// The card has none of such files.
     Unknown,
+    /// They have another.
+    Others,
 }
 
 /// The lock of a data set: nobody else fetches it while it is held.
@@ -139,10 +142,9 @@ impl DataStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read the record of a data set", &path)(error)),
         };
-        let unreadable = |reason: String| {
-            let reason = format!("not readable: {reason}; remove it and download again");
-            let source = io::Error::new(io::ErrorKind::InvalidData, reason);
-            Error::Io { action: "read the record of a data set", path: path.clone(), source }
+        let unreadable = |reason: String| Error::File {
+            path: path.clone(),
+            reason: format!("{reason}; remove it and download again"),
         };
         let record: Record =
             toml::from_str(&text).map_err(|error| unreadable(error.message().to_owned()))?;
@@ -162,13 +164,7 @@ impl DataStore {
         let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let mut names: Vec<DataName> = names.collect();
         names.sort();
-        Ok(names
-            .iter()
-            .map(|name| self.record(name))
-            .collect::<Result<Vec<_>>>()?
-            .into_iter()
-            .flatten()
-            .collect())
+        names.iter().filter_map(|name| self.record(name).transpose()).collect()
     }
 
     /// Reads a part of a data set and holds it against its record and its card.
@@ -178,13 +174,12 @@ impl DataStore {
     /// kept.
     pub fn load(&self, name: &DataName, part: &str) -> Result<ImageDataset> {
         let card = name.card()?;
-        card.part(part)?;
+        let of_card = card.part(part)?;
         if card.hub.is_none() {
             return Ok(digits()?);
         }
         let record = self.require(name)?;
-        let known = record.parts.iter().find(|known| known.name == part);
-        let known = known.ok_or_else(|| self.absent(name))?;
+        let known = record.part(part).ok_or_else(|| self.absent(name))?;
         let path = self.part_file(name, part);
         let file = File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => self.absent(name),
@@ -197,15 +192,12 @@ impl DataStore {
         };
         let dataset = read_images(file).map_err(|error| changed(error.to_string()))?;
         let digest = dataset.content_digest();
-        if digest != known.content_digest {
-            let kept = &known.content_digest;
-            return Err(changed(format!("its content digest is {digest}, kept was {kept}")));
-        }
         // What was kept has been held against the card; the card may have learned the digest since.
-        let now_known =
-            card.part(part)?.content_digest.as_ref().filter(|_| name.variant().is_none());
-        if let Some(expected) = now_known.filter(|expected| **expected != digest) {
-            return Err(changed(format!("its content digest is {digest}, the card's {expected}")));
+        let of_card = of_card.content_digest.as_ref().filter(|_| name.variant().is_none());
+        for expected in [Some(&known.content_digest), of_card].into_iter().flatten() {
+            if digest != *expected {
+                return Err(changed(format!("its content digest is {digest}, not {expected}")));
+            }
         }
         Ok(dataset)
     }
@@ -236,71 +228,54 @@ impl DataStore {
     pub fn keep(&self, name: &DataName, parts: &[ReadPart], source: &str) -> Result<Record> {
         let card = name.card()?;
         let before = self.record(name)?;
-        let mut record = Record { name: name.clone(), source: source.to_owned(), parts: vec![] };
+        let mut kept = Vec::new();
         for part in &card.parts {
-            let read = parts.iter().find(|read| read.name == part.name);
             let content = |reason: String| Error::Content {
                 name: name.to_string(),
                 part: part.name.clone(),
                 reason,
             };
+            let read = parts.iter().find(|read| read.name == part.name);
             let read = read.ok_or_else(|| content("it is missing".to_owned()))?;
-            let proof = prove(&card, name, read).map_err(&content)?;
             let content_digest = read.images.content_digest();
-            let seen = before.iter().flat_map(|record| &record.parts);
-            let seen = seen.filter(|seen| seen.name == part.name).map(|seen| &seen.content_digest);
+            let proof = prove(&card, name, read, &content_digest).map_err(content)?;
             // What a card knows now is more than what was seen here before.
             let unproven = matches!(proof, Proof::FirstSeen | Proof::Variant);
-            if let Some(seen) = seen.into_iter().find(|seen| unproven && **seen != content_digest) {
+            let seen = before.as_ref().and_then(|record| record.part(&part.name));
+            if let Some(seen) =
+                seen.filter(|seen| unproven && seen.content_digest != content_digest)
+            {
                 return Err(content(format!(
-                    "its content digest is {content_digest}, and {seen} was seen here before; to keep it too, ask for \
-                     it by another name, or remove {} to forget the other",
+                    "its content digest is {content_digest}, and {} was seen here before; to keep it too, ask for it \
+                     by another name, or remove {} to forget the other",
+                    seen.content_digest,
                     self.folder(name).display()
                 )));
             }
-            record.parts.push(PartRecord {
-                name: part.name.clone(),
-                images: read.images.len(),
-                content_digest,
-                proof,
-            });
+            let (name, images) = (part.name.clone(), read.images.len());
+            kept.push((&read.images, PartRecord { name, images, content_digest, proof }));
         }
-        let folder = self.folder(name);
-        for read in parts.iter().filter(|read| card.part(&read.name).is_ok()) {
-            let path = self.part_file(name, &read.name);
-            write_whole(&path, |out| write_images(&read.images, out))?;
+        for (images, part) in &kept {
+            write_whole(&self.part_file(name, &part.name), |out| write_images(images, out))?;
         }
-        let text = toml::to_string(&record).map_err(|error| {
-            let source = io::Error::other(error.to_string());
-            Error::Io { action: "write the record", path: folder.join(RECORD), source }
-        })?;
-        write_whole(&folder.join(RECORD), |out| out.write_all(text.as_bytes()))?;
+        let record = Record {
+            name: name.clone(),
+            source: source.to_owned(),
+            parts: kept.into_iter().map(|(_, part)| part).collect(),
+        };
+        let path = self.folder(name).join(RECORD);
+        let text = toml::to_string(&record)
+            .map_err(|error| Error::File { path: path.clone(), reason: error.to_string() })?;
+        write_whole(&path, |out| out.write_all(text.as_bytes()))?;
         Ok(record)
     }
 
-    /// Takes the lock of a data set, which `wait` may be told to wait for: another process has it.
+    /// Takes the lock of a data set; `wait` is called where another process has it, whose end is then waited for.
     pub fn lock(&self, name: &DataName, wait: impl FnOnce()) -> Result<DataLock> {
-        let folder = self.folder(name);
-        fs::create_dir_all(&folder).map_err(Error::io("make the folder", &folder))?;
-        let path = folder.join(LOCK);
-        let file = File::create(&path).map_err(Error::io("make the lock", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                wait();
-                file.lock().map_err(Error::io("take the lock", &path))?;
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(Error::io("take the lock", &path)(error));
-            }
-        }
-        // Nobody else writes here now: what is unfinished was left by a process that was killed.
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-        Ok(DataLock { _file: file })
+        let lock = disk::lock(&self.root.join(format!("{name}.lock")), wait)?;
+        // Nobody else writes there now.
+        disk::sweep(&self.folder(name));
+        Ok(DataLock { _file: lock })
     }
 
     fn folder(&self, name: &DataName) -> PathBuf {
@@ -318,17 +293,27 @@ impl DataStore {
 }
 
 /// What shows that a part is what it is called, or why it is not.
-fn prove(card: &Card, name: &DataName, read: &ReadPart) -> std::result::Result<Proof, String> {
+fn prove(
+    card: &Card,
+    name: &DataName,
+    read: &ReadPart,
+    digest: &str,
+) -> std::result::Result<Proof, String> {
     let data = &read.images;
-    if let Some(known) = known_elsewhere(&data.content_digest(), name, &read.name) {
+    if let Some(known) = known_elsewhere(digest, name, &read.name) {
         return Err(format!(
             "these are the images of {known}. Nothing was kept; ask for them by that name"
         ));
     }
     if name.variant().is_some() {
-        return match data.shape() == card.shape {
+        let (shape, classes) = (data.shape(), data.classes());
+        return match shape == card.shape && classes as usize == card.classes.len() {
             true => Ok(Proof::Variant),
-            false => Err(format!("its images are {:?}, not {:?}", data.shape(), card.shape)),
+            false => Err(format!(
+                "its images are {shape:?} of {classes} classes, not {:?} of {}",
+                card.shape,
+                card.classes.len()
+            )),
         };
     }
     let refuse = |reason: &dyn std::fmt::Display| {
@@ -370,29 +355,4 @@ fn remedy(name: &DataName) -> String {
     format!(
         "`cargo xtask download {name}` fetches it (with Taper installed, `taper download {name}`)"
     )
-}
-
-/// Writes a file whole or not at all: a temporary file beside it, synced, then renamed.
-fn write_whole(
-    path: &Path,
-    content: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
-) -> Result<()> {
-    let write = || -> io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder)?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(UNFINISHED);
-        // A temporary file is private; what is kept is as readable as any other file of the user's.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.tempfile_in(folder)?;
-        let mut out = BufWriter::new(file.as_file());
-        content(&mut out)?;
-        out.flush()?;
-        drop(out);
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(Error::io("write", path))
 }

@@ -1,10 +1,14 @@
 //! `taper download`: data sets from the hub or from files at hand, verified and kept.
 
+#[cfg(feature = "hub")]
+mod progress;
+
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args as _, FromArgMatches};
 use taper_data::{DataName, DataStore, Proof, Record, cards};
-use taper_lab::{BoxError, Extension, table};
+use taper_lab::{BoxError, Extension, say, table};
 
 /// Fetches data sets from the Hugging Face hub, or reads them from files at hand, verifies them, and keeps them.
 #[derive(Debug, clap::Args)]
@@ -40,12 +44,11 @@ pub(crate) fn extension() -> Extension {
     Extension { command, run }
 }
 
-fn run(matches: &clap::ArgMatches) -> Result<(), BoxError> {
+fn run(matches: &clap::ArgMatches, out: &mut dyn Write) -> Result<(), BoxError> {
     let args = Args::from_arg_matches(matches)?;
     let store = DataStore::of_user()?;
     if args.list {
-        say(&list(&store)?)?;
-        return Ok(());
+        return Ok(say(out, list(&store)?)?);
     }
     let names = match args.all {
         true => all()?,
@@ -56,8 +59,8 @@ fn run(matches: &clap::ArgMatches) -> Result<(), BoxError> {
     }
     let mut failed = Vec::new();
     for name in &names {
-        match fetch(name, &args, &store).and_then(|record| say(&summary(&record, &store))) {
-            Ok(()) => {}
+        match fetch(name, &args, &store) {
+            Ok(record) => say(out, summary(&record, &store))?,
             // One that fails leaves the others to be had.
             Err(error) if names.len() > 1 => {
                 eprintln!("error: {error}");
@@ -82,15 +85,16 @@ fn all() -> Result<Vec<DataName>, BoxError> {
 
 #[cfg(feature = "hub")]
 fn fetch(name: &DataName, args: &Args, store: &DataStore) -> Result<Record, BoxError> {
+    let progress = progress::Progress::new(name);
     if let Some(folder) = &args.from {
-        return Ok(taper_data::import(name, folder, store)?);
+        let wait = || progress.observe(&taper_data::Event::Waiting);
+        return Ok(taper_data::import(name, folder, store, wait)?);
     }
     let options = taper_data::DownloadOptions {
         revision: args.revision.clone(),
         offline: args.offline,
         ..Default::default()
     };
-    let progress = progress::Progress::new(name);
     let result = taper_data::download(name, &options, store, &|event| progress.observe(&event));
     progress.close();
     Ok(result?)
@@ -161,77 +165,4 @@ fn list(store: &DataStore) -> Result<String, BoxError> {
     }
     let header = ["name", "title", "images", "shape", "classes", "to fetch", "here"];
     Ok(format!("{}\n\ndata sets are kept in {}", table(&header, rows), store.root().display()))
-}
-
-/// A line to standard output; a reader that went away is no error.
-fn say(text: &str) -> Result<(), BoxError> {
-    use std::io::Write;
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(feature = "hub")]
-mod progress {
-    use indicatif::{ProgressBar, ProgressStyle};
-    use taper_data::{DataName, Event};
-
-    /// What a person sees while a data set is fetched: a bar on a terminal, and in a pipe only what went wrong.
-    pub(super) struct Progress {
-        bar: ProgressBar,
-        name: String,
-    }
-
-    impl Progress {
-        pub(super) fn new(name: &DataName) -> Self {
-            // indicatif draws on standard error, and only if that is a terminal.
-            let bar = ProgressBar::no_length();
-            let template = "{msg} {bar:32} {bytes} of {total_bytes}  {binary_bytes_per_sec}  about {eta} to go";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            Self { bar, name: name.to_string() }
-        }
-
-        pub(super) fn observe(&self, event: &Event<'_>) {
-            match event {
-                Event::Present => self.note("it is here, and whole"),
-                Event::Waiting => {
-                    self.note("another process is fetching it: waiting for that to end")
-                }
-                Event::File { name, bytes, there } => {
-                    self.bar.set_length(*bytes);
-                    self.bar.set_position(*there);
-                    self.bar.reset_eta();
-                    self.bar.set_message((*name).to_owned());
-                    if *there > 0 && there < bytes {
-                        self.note(&format!("{name} goes on after {there} of {bytes} bytes"));
-                    }
-                }
-                Event::Received { there } => self.bar.set_position(*there),
-                Event::Again { what, reason, pause } => {
-                    self.note(&format!("{what}: {reason}; again in {:.1} s", pause.as_secs_f64()));
-                }
-                Event::Quarantined { path, reason } => self.note(&format!(
-                    "what came is not what the hub has on record ({reason}); it was moved to {}",
-                    path.display()
-                )),
-                Event::Decoding => {
-                    self.bar.set_message("decoding");
-                    self.bar.tick();
-                }
-                _ => {}
-            }
-        }
-
-        pub(super) fn close(&self) {
-            self.bar.finish_and_clear();
-        }
-
-        /// A line above the bar, on standard error also where there is no bar.
-        fn note(&self, line: &str) {
-            self.bar.suspend(|| eprintln!("{}: {line}", self.name));
-        }
-    }
 }

@@ -28,7 +28,7 @@ mod toy;
 pub mod verdict;
 
 pub use arm::{Arm, Record};
-pub use cli::{Build, Extension, main, main_with, table};
+pub use cli::{Build, Extension, main, main_with, say, table};
 pub use config::ConfigError;
 pub use error::{BoxError, Error, Result};
 pub use experiment::{Context, DataSource, Experiment, Registry, SpecText};

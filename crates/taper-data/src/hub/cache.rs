@@ -9,14 +9,12 @@
 //! <cache>/.locks/datasets--<owner>--<name>/<sha256>.lock
 //! ```
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::Fetched;
-use crate::dataset::hex;
+use crate::disk::{self, Hashed, write_whole};
 use crate::{Error, Result};
 
 /// The cache of one repository.
@@ -41,21 +39,10 @@ impl Cache {
         self.folder.join("blobs").join(format!("{sha256}.incomplete"))
     }
 
-    /// Takes the lock that the hub's tools take for a file; `wait` is told where one has it.
+    /// Takes the lock that the hub's tools take for a file, and makes its folder; `wait` is called where one has it.
     pub(super) fn lock(&self, sha256: &str, wait: impl FnOnce()) -> Result<File> {
-        make(&self.locks)?;
         make(&self.folder.join("blobs"))?;
-        let path = self.locks.join(format!("{sha256}.lock"));
-        let file = File::create(&path).map_err(Error::io("make the lock", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => {
-                wait();
-                file.lock().map_err(Error::io("take the lock", &path))?;
-                Ok(file)
-            }
-            Err(TryLockError::Error(error)) => Err(Error::io("take the lock", &path)(error)),
-        }
+        disk::lock(&self.locks.join(format!("{sha256}.lock")), wait)
     }
 
     /// Moves a file that is not what it should be out of the way, and tells where it is.
@@ -63,8 +50,8 @@ impl Cache {
         let folder = self.folder.join("quarantine");
         make(&folder)?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let free = (1..).map(|count| folder.join(format!("{name}-{count}")));
-        let target = free.into_iter().find(|target| !target.exists()).unwrap_or(folder.join(name));
+        let mut free = (1..).map(|count| folder.join(format!("{name}-{count}")));
+        let target = free.find(|target| !target.exists()).unwrap_or_else(|| folder.join(&name));
         fs::rename(path, &target).map_err(Error::io("move out of the way", path))?;
         Ok(target)
     }
@@ -98,9 +85,7 @@ impl Cache {
         if revision == commit {
             return Ok(());
         }
-        let path = self.reference(revision)?;
-        make(path.parent().unwrap_or(&self.folder))?;
-        fs::write(&path, commit).map_err(Error::io("write", &path))
+        write_whole(&self.reference(revision)?, |out| out.write_all(commit.as_bytes()))
     }
 
     /// The commit of a revision and its files, from the cache alone; each is hashed.
@@ -124,8 +109,8 @@ impl Cache {
             let sha256 = sha256(&path)?;
             let called = target.file_name().unwrap_or_default().to_string_lossy();
             if is_sha256(&called) && called != *sha256 {
-                return Err(Error::Hub {
-                    what: path.display().to_string(),
+                return Err(Error::File {
+                    path,
                     reason: format!(
                         "its SHA-256 is {sha256}: the cache is damaged; without offline, it is mended"
                     ),
@@ -184,19 +169,10 @@ pub(super) fn is_sha256(text: &str) -> bool {
 
 /// The SHA-256 of a file, in hex.
 pub(super) fn sha256(path: &Path) -> Result<String> {
-    let mut hasher = Sha256::new();
-    let mut hash = || -> io::Result<()> {
-        let mut file = File::open(path)?;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(()),
-                read => hasher.update(&buffer[..read]),
-            }
-        }
-    };
-    hash().map_err(Error::io("read", path))?;
-    Ok(hex(&hasher.finalize()))
+    let mut hashed = Hashed::default();
+    let hash = |mut file| io::copy(&mut file, &mut hashed);
+    File::open(path).and_then(hash).map_err(Error::io("read", path))?;
+    Ok(hashed.hex())
 }
 
 fn make(folder: &Path) -> Result<()> {

@@ -1,5 +1,6 @@
 //! What is asked of the hub, and what its answers mean.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -14,13 +15,14 @@ use super::cache::{is_commit, is_sha256};
 use super::{DownloadOptions, Event};
 use crate::{Error, Result};
 
-/// A repository of the hub.
-pub(super) struct Hub {
+/// A repository of the hub, how patiently it is asked, and who is told what happens.
+pub(super) struct Hub<'a> {
     runtime: Runtime,
     client: HFClient,
     repository: HFRepository<RepoTypeDataset>,
     name: String,
-    patience: Duration,
+    options: &'a DownloadOptions,
+    pub(super) on: &'a dyn Fn(Event<'_>),
 }
 
 /// What the hub has on record of a file.
@@ -38,8 +40,12 @@ pub(super) enum Failure {
     Lasting(Error),
 }
 
-impl Hub {
-    pub(super) fn new(repository: &str, options: &DownloadOptions) -> Result<Self> {
+impl<'a> Hub<'a> {
+    pub(super) fn new(
+        repository: &str,
+        options: &'a DownloadOptions,
+        on: &'a dyn Fn(Event<'_>),
+    ) -> Result<Self> {
         // Attempts are counted in one place, which is here.
         let mut builder = HFClientBuilder::new().retry_max_attempts(0);
         if let Some(endpoint) = &options.endpoint {
@@ -64,7 +70,8 @@ impl Hub {
             runtime,
             client,
             name: repository.to_owned(),
-            patience: options.patience,
+            options,
+            on,
         })
     }
 
@@ -77,17 +84,12 @@ impl Hub {
     }
 
     /// The commit that a revision is at.
-    pub(super) fn commit(
-        &self,
-        revision: &str,
-        options: &DownloadOptions,
-        on: &dyn Fn(Event<'_>),
-    ) -> Result<String> {
+    pub(super) fn commit(&self, revision: &str) -> Result<String> {
         if is_commit(revision) {
             return Ok(revision.to_owned());
         }
         let what = format!("{} at {revision}", self.name);
-        let info = patiently(&what, options, on, &mut || {
+        let info = self.patiently(&what, || {
             let request = self.repository.info().revision(revision).send();
             self.answer(&what, request)
         })?;
@@ -97,15 +99,9 @@ impl Hub {
     }
 
     /// What the hub has on record of these files at a commit.
-    pub(super) fn listed(
-        &self,
-        commit: &str,
-        names: &[&str],
-        options: &DownloadOptions,
-        on: &dyn Fn(Event<'_>),
-    ) -> Result<Vec<Listed>> {
+    pub(super) fn listed(&self, commit: &str, names: &[&str]) -> Result<Vec<Listed>> {
         let what = format!("{} at {commit}", self.name);
-        let entries = patiently(&what, options, on, &mut || {
+        let entries = self.patiently(&what, || {
             let paths = names.iter().map(|name| (*name).to_owned()).collect();
             let request = self.repository.get_paths_info().paths(paths).revision(commit).send();
             self.answer(&what, request)
@@ -129,13 +125,14 @@ impl Hub {
         found.collect()
     }
 
-    /// Gives `take` the bytes of a file from `from` on, as they come. An end before `bytes` is for the caller to see.
+    /// Gives `take` the bytes of a file from `from` on, as they come, until it breaks off. An end before the file's is for
+    /// the caller to see.
     pub(super) fn stream(
         &self,
         commit: &str,
         file: &Listed,
         from: u64,
-        take: &mut dyn FnMut(&[u8]) -> Result<()>,
+        mut take: impl FnMut(&[u8]) -> Result<ControlFlow<()>>,
     ) -> std::result::Result<(), Failure> {
         let what = format!("{} of {}", file.name, self.name);
         let range = (from > 0).then_some(from..file.bytes);
@@ -148,12 +145,31 @@ impl Hub {
             .send();
         let (_, mut stream) = self.answer(&what, request)?;
         loop {
-            let next = async { timeout(self.patience, stream.next()).await };
+            let next = async { timeout(self.options.patience, stream.next()).await };
             match self.runtime.block_on(next) {
                 Err(_) => return Err(self.silent()),
                 Ok(None) => return Ok(()),
                 Ok(Some(Err(error))) => return Err(self.failure(&what, error)),
-                Ok(Some(Ok(bytes))) => take(&bytes).map_err(Failure::Lasting)?,
+                Ok(Some(Ok(bytes))) => {
+                    if take(&bytes).map_err(Failure::Lasting)?.is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a request until it succeeds, lastingly fails, or has failed too often.
+    fn patiently<T>(
+        &self,
+        what: &str,
+        mut request: impl FnMut() -> std::result::Result<T, Failure>,
+    ) -> Result<T> {
+        let mut attempts = Attempts::new(self);
+        loop {
+            match request() {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => attempts.again(what, failure)?,
             }
         }
     }
@@ -163,14 +179,14 @@ impl Hub {
         what: &str,
         request: impl Future<Output = hf_hub::HFResult<T>>,
     ) -> std::result::Result<T, Failure> {
-        match self.runtime.block_on(async { timeout(self.patience, request).await }) {
+        match self.runtime.block_on(async { timeout(self.options.patience, request).await }) {
             Err(_) => Err(self.silent()),
             Ok(answer) => answer.map_err(|error| self.failure(what, error)),
         }
     }
 
     fn silent(&self) -> Failure {
-        let patience = self.patience.as_secs_f64();
+        let patience = self.options.patience.as_secs_f64();
         Failure::Passing(format!("{} sent nothing for {patience} s", self.endpoint()), None)
     }
 
@@ -236,59 +252,33 @@ fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     causes.last().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Makes a request until it succeeds, lastingly fails, or has failed too often.
-pub(super) fn patiently<T>(
-    what: &str,
-    options: &DownloadOptions,
-    on: &dyn Fn(Event<'_>),
-    request: &mut dyn FnMut() -> std::result::Result<T, Failure>,
-) -> Result<T> {
-    let mut attempts = Attempts::new(options);
-    loop {
-        match request() {
-            Ok(answer) => return Ok(answer),
-            Err(failure) => attempts.again(what, failure, on)?,
-        }
-    }
-}
-
 /// Counts attempts, and pauses between them.
-pub(super) struct Attempts {
-    most: u32,
+pub(super) struct Attempts<'a> {
+    hub: &'a Hub<'a>,
     made: u32,
     pause: Duration,
 }
 
-impl Attempts {
+impl<'a> Attempts<'a> {
     /// The longest pause, also where the hub asks for a longer one.
     const LONGEST: Duration = Duration::from_secs(120);
 
-    pub(super) fn new(options: &DownloadOptions) -> Self {
-        Self { most: options.attempts, made: 1, pause: options.pause }
-    }
-
-    /// Starts counting anew: the last attempt got somewhere.
-    pub(super) fn reset(&mut self, options: &DownloadOptions) {
-        *self = Self::new(options);
+    pub(super) fn new(hub: &'a Hub<'a>) -> Self {
+        Self { hub, made: 1, pause: hub.options.pause }
     }
 
     /// Pauses before another attempt, or returns the error that ends them.
-    pub(super) fn again(
-        &mut self,
-        what: &str,
-        failure: Failure,
-        on: &dyn Fn(Event<'_>),
-    ) -> Result<()> {
+    pub(super) fn again(&mut self, what: &str, failure: Failure) -> Result<()> {
         let (reason, asked) = match failure {
             Failure::Lasting(error) => return Err(error),
             Failure::Passing(reason, asked) => (reason, asked),
         };
-        if self.made >= self.most {
+        if self.made >= self.hub.options.attempts {
             let reason = format!("{reason}; given up after {} attempts", self.made);
             return Err(Error::Hub { what: what.to_owned(), reason });
         }
         let pause = asked.unwrap_or(self.pause).min(Self::LONGEST);
-        on(Event::Again { what, reason: &reason, pause });
+        (self.hub.on)(Event::Again { what, reason: &reason, pause });
         thread::sleep(pause);
         self.made += 1;
         self.pause *= 2;

@@ -2,46 +2,40 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 
+use super::Event;
 use super::cache::{Cache, sha256};
 use super::client::{Attempts, Failure, Hub, Listed};
-use super::{DownloadOptions, Event};
 use crate::{Error, Result};
 
 /// How often a whole file may be other than what the hub has on record before that is an error.
 const MISMATCHES: u32 = 2;
 
 /// Brings a file into the cache: size and SHA-256 are those of the hub's record, or it is not there.
-pub(super) fn fetch(
-    hub: &Hub,
-    cache: &Cache,
-    commit: &str,
-    file: &Listed,
-    options: &DownloadOptions,
-    on: &dyn Fn(Event<'_>),
-) -> Result<()> {
-    let _lock = cache.lock(&file.sha256, || on(Event::Waiting))?;
+pub(super) fn fetch(hub: &Hub<'_>, cache: &Cache, commit: &str, file: &Listed) -> Result<()> {
+    let _lock = cache.lock(&file.sha256, || (hub.on)(Event::Waiting))?;
     let (blob, incomplete) = (cache.blob(&file.sha256), cache.incomplete(&file.sha256));
-    if blob.is_file() {
-        match differs(&blob, file)? {
-            None => return Ok(()),
-            Some(reason) => {
-                let path = cache.quarantine(&blob)?;
-                on(Event::Quarantined { path: &path, reason: &reason });
-            }
-        }
+    // Moves a file out of the way that is not what it should be.
+    let quarantined = |path: &Path| -> Result<Option<String>> {
+        let Some(reason) = differs(path, file)? else { return Ok(None) };
+        let path = cache.quarantine(path)?;
+        (hub.on)(Event::Quarantined { path: &path, reason: &reason });
+        Ok(Some(format!(
+            "{reason}; what came is in {}, and the cache is as it was",
+            path.display()
+        )))
+    };
+    if blob.is_file() && quarantined(&blob)?.is_none() {
+        return Ok(());
     }
-    for mismatch in 1.. {
-        receive(hub, commit, file, &incomplete, options, on)?;
-        let Some(reason) = differs(&incomplete, file)? else { break };
-        let path = cache.quarantine(&incomplete)?;
-        on(Event::Quarantined { path: &path, reason: &reason });
-        if mismatch == MISMATCHES {
-            let path = path.display();
-            let reason = format!(
-                "{reason}, {mismatch} times; what came is in {path}, and the cache is as it was"
-            );
+    let mut left = MISMATCHES;
+    loop {
+        receive(hub, commit, file, &incomplete)?;
+        let Some(reason) = quarantined(&incomplete)? else { break };
+        left -= 1;
+        if left == 0 {
             return Err(Error::Hub { what: file.name.clone(), reason });
         }
     }
@@ -63,14 +57,7 @@ fn differs(path: &Path, file: &Listed) -> Result<Option<String>> {
 }
 
 /// Fills `path` up to the size of the file, going on where an earlier attempt ended.
-fn receive(
-    hub: &Hub,
-    commit: &str,
-    file: &Listed,
-    path: &Path,
-    options: &DownloadOptions,
-    on: &dyn Fn(Event<'_>),
-) -> Result<()> {
+fn receive(hub: &Hub<'_>, commit: &str, file: &Listed, path: &Path) -> Result<()> {
     let open = OpenOptions::new().append(true).create(true).open(path);
     let mut out = open.map_err(Error::io("write", path))?;
     let mut there = out.metadata().map_err(Error::io("write", path))?.len();
@@ -78,41 +65,40 @@ fn receive(
         empty(&mut out, path)?;
         there = 0;
     }
-    on(Event::File { name: &file.name, bytes: file.bytes, there });
-    let mut attempts = Attempts::new(options);
+    (hub.on)(Event::File { name: &file.name, bytes: file.bytes, there });
+    let mut attempts = Attempts::new(hub);
     while there < file.bytes {
         let from = there;
-        let result = hub.stream(commit, file, from, &mut |bytes| {
+        let result = hub.stream(commit, file, from, |bytes| {
+            out.write_all(bytes).map_err(|error| full(error, path))?;
             there += bytes.len() as u64;
-            if there <= file.bytes {
-                on(Event::Received { there });
+            if there > file.bytes {
+                // Too many, and maybe without end.
+                return Ok(ControlFlow::Break(()));
             }
-            let room = (file.bytes + 1).saturating_sub(there - bytes.len() as u64);
-            // One byte too many is enough to know.
-            out.write_all(&bytes[..bytes.len().min(room as usize)])
-                .map_err(|error| full(error, path))
+            (hub.on)(Event::Received { there });
+            Ok(ControlFlow::Continue(()))
         });
-        if there > file.bytes && from == 0 {
-            // Longer than the record says: for the check to see.
-            break;
-        }
         let failure = match result {
-            _ if there > file.bytes => {
+            // Longer than the record says: for the check to see.
+            Ok(()) if there > file.bytes && from == 0 => break,
+            Ok(()) if there > file.bytes => {
                 empty(&mut out, path)?;
                 there = 0;
                 Failure::Passing("the hub sends the file from its start only".to_owned(), None)
             }
-            Err(failure) => failure,
             Ok(()) if there < file.bytes => {
                 let reason = format!("the connection ended after {there} of {} bytes", file.bytes);
                 Failure::Passing(reason, None)
             }
             Ok(()) => break,
+            Err(failure) => failure,
         };
         if there > from {
-            attempts.reset(options);
+            // The last attempt got somewhere.
+            attempts = Attempts::new(hub);
         }
-        attempts.again(&file.name, failure, on).map_err(|error| kept(error, there))?;
+        attempts.again(&file.name, failure).map_err(|error| kept(error, there))?;
     }
     out.sync_all().map_err(|error| full(error, path))
 }

@@ -1,7 +1,7 @@
 //! What stands between the network and the store of data sets.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use taper_data::{DataName, DataStore, DownloadOptions, Event, Proof, Record, Res
 use tempfile::TempDir;
 
 use crate::parquet::{SCHEMA, encoded, written};
-use crate::server::{COMMIT, Fault, Server};
+use crate::server::{COMMIT, Fault, Server, hash};
 
 const TRAIN: &str = "mnist/train-00000-of-00001.parquet";
 const TEST: &str = "mnist/test-00000-of-00001.parquet";
@@ -93,7 +93,8 @@ impl Bed {
     /// Nothing is called by a hash that it does not have, nothing is in the store, and the next try is good.
     fn is_whole_and_next_try_is_good(&self) {
         for name in self.files("blobs").iter().filter(|name| name.len() == 64) {
-            assert_eq!(sha256(&self.cache().join("blobs").join(name)), *name);
+            let blob = fs::read(self.cache().join("blobs").join(name)).unwrap();
+            assert_eq!(hash(&blob), *name);
         }
         let name = "mnist-tiny".parse().unwrap();
         assert!(self.store.record(&name).unwrap().is_none());
@@ -101,12 +102,6 @@ impl Bed {
         assert_eq!(self.fetch().unwrap().parts.len(), 2);
         assert_eq!(self.store.load(&name, "train").unwrap().len(), 3);
     }
-}
-
-fn sha256(path: &Path) -> String {
-    use sha2::{Digest, Sha256};
-    let digest = Sha256::digest(fs::read(path).unwrap());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]
@@ -178,13 +173,20 @@ fn what_came_before_giving_up_is_kept_for_the_next_try() {
 }
 
 #[test]
-fn progress_resets_the_count_of_attempts() {
-    let mut bed = Bed::new();
+fn a_connection_that_gives_a_byte_at_a_time_brings_the_file() {
+    let file = tiny(1);
+    let bytes = file.len();
+    let mut bed = Bed::with([(TRAIN.to_owned(), file), (TEST.to_owned(), tiny(2))]);
+    // So many attempts would be too many, did one that brought a byte count.
     bed.options.attempts = 2;
-    // Ten bytes at a time would be too many attempts, were they counted together.
-    let step = tiny(3).len() / 10;
-    bed.server.order(move |request| if request.is_file() { Fault::Cut(step) } else { Fault::None });
+    bed.server.order(|request| match request.is_file() && request.path.ends_with(TRAIN) {
+        true => Fault::Cut(1),
+        false => Fault::None,
+    });
     bed.fetch().unwrap();
+    let asked = bed.server.log();
+    let asked = asked.iter().filter(|request| request.is_file() && request.path.ends_with(TRAIN));
+    assert_eq!(asked.count(), bytes);
 }
 
 #[test]
@@ -230,6 +232,12 @@ fn another_size_than_on_record_is_an_error() {
         assert!(message.contains("the hub has") && message.contains("bytes"), "{message}");
         bed.is_whole_and_next_try_is_good();
     }
+    let bed = Bed::new();
+    bed.server.order(|request| if request.is_file() { Fault::Endless } else { Fault::None });
+    assert!(bed.error().contains("on record"));
+    assert!(!bed.server.was_endured());
+    bed.is_whole_and_next_try_is_good();
+
     let mut bed = Bed::new();
     bed.options.attempts = 2;
     let record = |bytes| Fault::Record { bytes: Some(bytes), sha256: None };
@@ -322,13 +330,7 @@ fn a_full_disk_is_said_and_nothing_is_called_by_its_name() {
     let bed = Bed::new();
     let blobs = bed.cache().join("blobs");
     fs::create_dir_all(&blobs).unwrap();
-    let sums: Vec<String> = [tiny(3), tiny(2)]
-        .map(|bytes| {
-            use sha2::{Digest, Sha256};
-            Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-        })
-        .to_vec();
-    let incomplete = blobs.join(format!("{}.incomplete", sums[0]));
+    let incomplete = blobs.join(format!("{}.incomplete", hash(&tiny(3))));
     std::os::unix::fs::symlink("/dev/full", &incomplete).unwrap();
     let message = bed.error();
     assert!(message.contains("make room") && message.contains("No space left"), "{message}");

@@ -33,7 +33,7 @@ impl Bed {
     }
 
     fn import(&self, name: &str) -> Result<Record> {
-        import(&name.parse()?, &self.folder.path().join("files"), &self.store())
+        import(&name.parse()?, &self.folder.path().join("files"), &self.store(), || {})
     }
 
     fn part(&self, name: &str, part: &str) -> ImageDataset {
@@ -186,7 +186,7 @@ fn what_does_not_fit_is_named_and_nothing_is_kept() {
     let message = error(&|bed| bed.write("train.parquet", b"PAR1"));
     assert!(message.contains("train.parquet: read_parquet"), "{message}");
     let missing =
-        import(&"mnist".parse().unwrap(), Path::new("/nowhere/at/all"), &Bed::new().store());
+        import(&"mnist".parse().unwrap(), Path::new("/nowhere/at/all"), &Bed::new().store(), || {});
     assert!(missing.unwrap_err().to_string().contains("/nowhere/at/all: could not list the files"));
 }
 
@@ -196,11 +196,11 @@ fn the_makers_own_files_are_known_by_their_content() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let store = DataStore::at(folder.path());
     let from = Path::new(&hub).join("ylecun/mnist");
-    let record = import(&"mnist".parse()?, &from, &store)?;
+    let record = import(&"mnist".parse()?, &from, &store, || {})?;
     assert!(record.parts.iter().all(|part| part.proof == Proof::Digest));
     // Known content goes by its own name only.
     for name in ["fashion-mnist", "mnist-mine", "kmnist"] {
-        let message = import(&name.parse()?, &from, &store).unwrap_err().to_string();
+        let message = import(&name.parse()?, &from, &store, || {}).unwrap_err().to_string();
         assert!(message.contains("these are the images of mnist/train"), "{message}");
     }
     Ok(())

@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     Flip(usize),
     /// So many bytes more than the file has.
     Longer(usize),
+    /// The file, and then zeros until the client goes away, or a gigabyte has gone.
+    Endless,
     /// Ranges are ignored.
     WholeOnly,
     /// No content-length: the end of the connection is the end.
@@ -65,6 +67,8 @@ struct Shared {
     files: BTreeMap<String, Vec<u8>>,
     order: Order,
     log: Vec<Request>,
+    /// Whether an endless answer has gone to its end.
+    endured: bool,
 }
 
 /// A hub; its threads end with the process.
@@ -80,7 +84,7 @@ impl Server {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let order: Order = Box::new(|_| Fault::None);
         let files = files.into_iter().collect();
-        let shared = Arc::new(Mutex::new(Shared { files, order, log: Vec::new() }));
+        let shared = Arc::new(Mutex::new(Shared { files, order, log: Vec::new(), endured: false }));
         let all = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -101,6 +105,11 @@ impl Server {
         let mut shared = self.shared.lock().unwrap();
         shared.order = Box::new(order);
         shared.log.clear();
+    }
+
+    /// Whether a client has taken all of an endless answer.
+    pub(crate) fn was_endured(&self) -> bool {
+        self.shared.lock().unwrap().endured
     }
 
     /// The requests since the last order.
@@ -199,20 +208,24 @@ fn serve(mut stream: TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
     });
     let (status, from) = from.map_or((200, 0usize), |from| (206, from));
     let extra = format!("etag: \"{}\"\r\nx-repo-commit: {COMMIT}\r\n", hash(bytes));
-    let rest: &[u8] = if request.method == "HEAD" { &[] } else { &body[from..] };
+    if request.method == "HEAD" {
+        let length = format!("content-length: {}\r\n", body.len());
+        return answer(&mut stream, 200, &(extra + &length), b"", None, false);
+    }
     let cut = match fault {
-        Fault::Cut(after) if request.is_file() => Some(after),
+        Fault::Cut(after) => Some(after),
         _ => None,
     };
-    let with_length = fault != Fault::NoLength || request.method == "HEAD";
-    if request.method == "HEAD" {
-        let head = format!(
-            "HTTP/1.1 {status} OK\r\n{extra}content-length: {}\r\nconnection: close\r\n\r\n",
-            body.len() - from
-        );
-        return stream.write_all(head.as_bytes());
+    let with_length = ![Fault::NoLength, Fault::Endless].contains(&fault);
+    answer(&mut stream, status, &extra, &body[from..], cut, with_length)?;
+    if fault == Fault::Endless {
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..1 << 10 {
+            stream.write_all(&zeros)?;
+        }
+        shared.lock().unwrap().endured = true;
     }
-    answer(&mut stream, status, &extra, rest, cut, with_length)
+    Ok(())
 }
 
 fn answer(
@@ -230,6 +243,7 @@ fn answer(
     stream.write_all(&body[..cut.unwrap_or(body.len()).min(body.len())])
 }
 
-fn hash(bytes: &[u8]) -> String {
+/// The SHA-256, in hex.
+pub(crate) fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

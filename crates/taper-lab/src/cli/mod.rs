@@ -35,8 +35,8 @@ pub struct Build {
 pub struct Extension {
     /// Its name, arguments and help.
     pub command: clap::Command,
-    /// Does what its arguments say; what it returns is shown, and the exit code is 1.
-    pub run: fn(&clap::ArgMatches) -> std::result::Result<(), BoxError>,
+    /// Does what its arguments say, and writes to standard output by [`say`]; an error is shown, and the exit code is 1.
+    pub run: fn(&clap::ArgMatches, &mut dyn Write) -> std::result::Result<(), BoxError>,
 }
 
 /// Turns claims into verdicts: runs experiments, keeps their runs, writes the report.
@@ -80,7 +80,9 @@ pub fn main_with(registry: Registry, build: Build, extensions: &[Extension]) -> 
     if let Some((name, matches)) = matches.subcommand()
         && let Some(own) = extensions.iter().find(|own| own.command.get_name() == name)
     {
-        return done((own.run)(matches).map_err(|error| (error.to_string(), 1)));
+        let mut out = io::stdout().lock();
+        let result = (own.run)(matches, &mut out);
+        return done(result.map_err(|error| (error.to_string(), 1)));
     }
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
@@ -127,7 +129,7 @@ fn dispatch(
 }
 
 /// Writes a line to standard output. A reader that went away (`| head`) is no error.
-fn say(out: &mut dyn Write, line: impl std::fmt::Display) -> Result<()> {
+pub fn say(out: &mut dyn Write, line: impl std::fmt::Display) -> Result<()> {
     ignore_closed(writeln!(out, "{line}"))
 }
 
