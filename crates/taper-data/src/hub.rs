@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::card::Card;
 use crate::import::parquet;
-use crate::store::{DataStore, Files, ReadPart, Record};
+use crate::store::{DataStore, Files, ReadPart, Record, State};
 use crate::{DataName, Error, Result};
 use cache::Cache;
 use client::Hub;
@@ -57,6 +57,11 @@ impl Default for DownloadOptions {
 pub enum Event<'a> {
     /// The data set is in the store, whole.
     Present,
+    /// What is in the store is not what was kept there; it is fetched anew.
+    Damaged {
+        /// What differs.
+        reason: &'a str,
+    },
     /// Another process is fetching the same; its end is waited for.
     Waiting,
     /// A file of so many bytes begins, of which so many are there from an earlier attempt.
@@ -117,9 +122,13 @@ pub fn download(
         return Err(Error::Hub { what: name.to_string(), reason });
     };
     let _lock = store.lock(name, || on(Event::Waiting))?;
-    if options.revision.is_none() && store.has(name)? {
-        on(Event::Present);
-        return store.require(name);
+    match store.state(name)? {
+        State::Whole if options.revision.is_none() => {
+            on(Event::Present);
+            return store.require(name);
+        }
+        State::Damaged { reason } => on(Event::Damaged { reason: &reason }),
+        _ => {}
     }
     let revision = options.revision.as_deref().unwrap_or(&card.revision);
     let hub = Hub::new(&place.repository, options, on)?;

@@ -14,7 +14,8 @@ const DEPTH: usize = 4;
 /// Reads the data set called `name` from the files below `folder`, verifies it, and keeps it in `store`; `wait` is called
 /// where another process is at the same data set, whose end is then waited for.
 ///
-/// For each part the first of these that is there is taken, whatever folder it is in:
+/// Where paths below `folder` name the data set, or the hub's repository of it, only those are looked at. For each part the
+/// first of these that is there is taken:
 ///
 /// 1. IDX: `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, `t10k-…` or `test-…` for the test part, also with a
 ///    `.` for the second `-`, plain or `.gz`;
@@ -23,7 +24,7 @@ const DEPTH: usize = 4;
 /// 4. a folder called like the part, with a folder a class in it, called by its name or its number.
 ///
 /// # Errors
-/// A part that is in none of these forms, a file that does not hold what its form says, a content that is not the card's:
+/// A part that is in none of these forms, parquet files of it in more than one folder, a file that does not hold what its form says, a content that is not the card's:
 /// nothing is kept then.
 pub fn import(
     name: &DataName,
@@ -35,10 +36,22 @@ pub fn import(
     let _lock = store.lock(name, wait)?;
     let mut below = Vec::new();
     collect(folder, DEPTH, &mut below)?;
+    let own = own(&card, folder, &below);
+    let below = if own.is_empty() { below } else { own };
     let mut parts = Vec::new();
     for part in &card.parts {
         let part = &part.name;
         let images = match find(&card, part, &below) {
+            Some(Found::Parquet(files)) if folders(&files).len() > 1 => {
+                return Err(Error::Content {
+                    name: name.to_string(),
+                    part: part.clone(),
+                    reason: format!(
+                        "there are parquet files of a part {part} in {}: give the folder that has {name}",
+                        folders(&files).join(" and ")
+                    ),
+                });
+            }
             Some(found) => found.read(&card)?,
             None => {
                 return Err(Error::Content {
@@ -154,6 +167,31 @@ fn find(card: &Card, part: &str, below: &[PathBuf]) -> Option<Found> {
     }
     let folder = below.iter().find(|path| path.ends_with(part) && path.is_dir());
     folder.cloned().map(Found::Folder)
+}
+
+/// The paths below `folder` that a folder's name says to be the data set's: its own, or that of its repository in the hub or
+/// in the hub's cache.
+fn own(card: &Card, folder: &Path, below: &[PathBuf]) -> Vec<PathBuf> {
+    let repository = card.hub.iter().flat_map(|hub| {
+        let last = hub.repository.rsplit('/').next().unwrap_or_default().to_owned();
+        [last, format!("datasets--{}", hub.repository.replace('/', "--"))]
+    });
+    let names: Vec<String> = repository.chain([card.name.clone()]).collect();
+    let is_own = |path: &&PathBuf| {
+        let inside = path.strip_prefix(folder).ok().and_then(Path::parent);
+        let mut parts = inside.into_iter().flat_map(Path::iter);
+        parts.any(|part| names.iter().any(|name| part == name.as_str()))
+    };
+    below.iter().filter(is_own).cloned().collect()
+}
+
+/// The folders that files are in.
+fn folders(files: &[PathBuf]) -> Vec<String> {
+    let mut folders: Vec<String> =
+        files.iter().filter_map(|path| Some(path.parent()?.display().to_string())).collect();
+    // The paths are sorted.
+    folders.dedup();
+    folders
 }
 
 /// What is below `folder`, sorted, and `depth` folders deep.

@@ -67,6 +67,6 @@ pub use points::{Points, blobs, gaussian_manifold, spirals};
 pub use prefetch::Prefetch;
 pub use split::{Split, k_folds, split, stratified_k_folds, stratified_split};
 pub use sprites::{SpriteImages, Sprites};
-pub use store::{DataLock, DataStore, Files, PartRecord, Proof, ReadPart, Record};
+pub use store::{DataLock, DataStore, Files, PartRecord, Proof, ReadPart, Record, State};
 pub use subset::{Imbalance, few_labels, imbalanced};
 pub use variants::{Binarization, binarize, binarized, on_noise, on_patches, rotated};

@@ -20,6 +20,20 @@ use crate::{DataName, Error, ImageDataset, Result, digits};
 
 const RECORD: &str = "record.toml";
 
+/// What this machine has of a data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It is not here, or not all of it.
+    Absent,
+    /// All its parts are here, as they were kept.
+    Whole,
+    /// A part is not what was kept.
+    Damaged {
+        /// Which, in what way, and what to do.
+        reason: String,
+    },
+}
+
 /// A folder of verified data sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataStore {
@@ -188,7 +202,12 @@ impl DataStore {
         let changed = |reason: String| Error::Content {
             name: name.to_string(),
             part: part.to_owned(),
-            reason: format!("{} is not what was kept: {reason}; {}", path.display(), remedy(name)),
+            reason: format!(
+                "{} is not what was kept from {}: {reason}; {}",
+                path.display(),
+                record.source,
+                remedy(name)
+            ),
         };
         let dataset = read_images(file).map_err(|error| changed(error.to_string()))?;
         let digest = dataset.content_digest();
@@ -207,16 +226,17 @@ impl DataStore {
         self.record(name)?.ok_or_else(|| self.absent(name))
     }
 
-    /// Whether all parts of a data set are here and whole.
-    pub fn has(&self, name: &DataName) -> Result<bool> {
+    /// Whether all parts of a data set are here and whole: each is read.
+    pub fn state(&self, name: &DataName) -> Result<State> {
         for part in &name.card()?.parts {
             match self.load(name, &part.name) {
                 Ok(_) => {}
-                Err(Error::Absent { .. } | Error::Content { .. }) => return Ok(false),
+                Err(Error::Absent { .. }) => return Ok(State::Absent),
+                Err(Error::Content { reason, .. }) => return Ok(State::Damaged { reason }),
                 Err(error) => return Err(error),
             }
         }
-        Ok(true)
+        Ok(State::Whole)
     }
 
     /// Holds the parts of a data set against its card and against what was seen before, and keeps them.
@@ -320,11 +340,15 @@ fn prove(
         let card = &card.name;
         Err(format!(
             "{reason}. Nothing was kept; to keep it as something else than {card}, ask for {card}-NAME, with \
-             a NAME of your choice and the same options"
+             a NAME of your choice and the same options, such as {card}-jpeg where the images were compressed with losses"
         ))
     };
-    if let Err(error) = card.check(&read.name, data) {
-        return refuse(&error);
+    match card.check(&read.name, data) {
+        Err(taper_core::Error::Argument { argument, expected, received, .. }) => {
+            return refuse(&format!("the {argument} is {received}, and the card has {expected}"));
+        }
+        Err(error) => return refuse(&error),
+        Ok(()) => {}
     }
     let part = card.part(&read.name).map_err(|error| error.to_string())?;
     if part.content_digest.is_some() {

@@ -7,25 +7,25 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args as _, FromArgMatches};
-use taper_data::{DataName, DataStore, Proof, Record, cards};
+use taper_data::{DataName, DataStore, Proof, Record, State, cards};
 use taper_lab::{BoxError, Extension, say, table};
 
 /// Fetches data sets from the Hugging Face hub, or reads them from files at hand, verifies them, and keeps them.
 #[derive(Debug, clap::Args)]
 struct Args {
     /// The data sets. A name with `-` and more, such as cifar10-jpeg, is a variant: whatever the files hold is kept under
-    /// it, apart from the data set itself.
-    #[arg(required_unless_present_any = ["all", "list"], conflicts_with_all = ["all", "list"])]
+    /// it, apart from the data set itself, unless that is what they hold.
+    #[arg(required_unless_present_any = ["all", "list"], conflicts_with_all = ["all", "list"], value_name = "NAME")]
     names: Vec<DataName>,
     /// All data sets that there are cards of.
     #[arg(long, conflicts_with = "list")]
     all: bool,
-    /// Shows the data sets, and which of them are here; fetches nothing.
+    /// Shows the data sets, and which of them are here and whole; fetches nothing.
     #[arg(long)]
     list: bool,
     /// Reads the data set from the files below this folder (IDX, .gz, CIFAR's .bin, parquet, folders of images) and
     /// leaves the network alone.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["all", "list", "revision", "offline"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["all", "list", "revision"])]
     from: Option<PathBuf>,
     /// Another branch, tag or commit than the card's; the content is verified all the same.
     #[arg(long, value_name = "REVISION", conflicts_with = "list")]
@@ -130,6 +130,15 @@ fn summary(record: &Record, store: &DataStore) -> String {
     format!("{}\n{parts}  licence: {licence}\n  in {}", record.name, place.display())
 }
 
+/// What a list says of a data set that is fetched.
+fn here(store: &DataStore, name: &DataName) -> Result<&'static str, BoxError> {
+    Ok(match store.state(name)? {
+        State::Absent => "no",
+        State::Whole => "yes",
+        State::Damaged { .. } => "damaged",
+    })
+}
+
 /// A row a data set: what it is, how much it is to fetch, whether it is here.
 fn list(store: &DataStore) -> Result<String, BoxError> {
     let records = store.records()?;
@@ -140,12 +149,10 @@ fn list(store: &DataStore) -> Result<String, BoxError> {
         let size: Option<u64> = card.files.iter().map(|file| file.bytes).sum();
         let size =
             size.map_or("unknown".to_owned(), |bytes| format!("{:.1} MB", bytes as f64 / 1e6));
-        let here =
-            match (&card.hub, records.iter().any(|record| record.name.to_string() == card.name)) {
-                (None, _) => "compiled in",
-                (Some(_), true) => "yes",
-                (Some(_), false) => "no",
-            };
+        let here = match &card.hub {
+            None => "compiled in",
+            Some(_) => here(store, &card.name.parse()?)?,
+        };
         rows.push(vec![
             card.name,
             card.title,
@@ -159,9 +166,17 @@ fn list(store: &DataStore) -> Result<String, BoxError> {
     for record in records.iter().filter(|record| record.name.variant().is_some()) {
         let images: Vec<String> = record.parts.iter().map(|part| part.images.to_string()).collect();
         let source = format!("variant, from {}", record.source);
-        let none = String::new;
-        let name = record.name.to_string();
-        rows.push(vec![name, source, images.join(" + "), none(), none(), none(), "yes".to_owned()]);
+        let card = record.name.card()?;
+        let [channels, height, width] = card.shape;
+        rows.push(vec![
+            record.name.to_string(),
+            source,
+            images.join(" + "),
+            format!("{channels}x{height}x{width}"),
+            card.classes.len().to_string(),
+            String::new(),
+            here(store, &record.name)?.to_owned(),
+        ]);
     }
     let header = ["name", "title", "images", "shape", "classes", "to fetch", "here"];
     Ok(format!("{}\n\ndata sets are kept in {}", table(&header, rows), store.root().display()))

@@ -100,7 +100,12 @@ fn read(
                 .iter()
                 .map(|column| format!("{} of {}", column.path().string(), column.physical_type()))
                 .collect();
-            wrong(NAME, what, format!("a column {path} of {kind}"), there.join(", "))
+            wrong(
+                NAME,
+                what,
+                format!("one with a column {path} of {kind}"),
+                format!("one with {}", there.join(", ")),
+            )
         })
     };
     let image = column(format!("{image}.bytes"), Type::BYTE_ARRAY)?;

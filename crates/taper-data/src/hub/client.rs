@@ -55,11 +55,19 @@ impl<'a> Hub<'a> {
             builder = builder.cache_dir(cache);
         }
         let fault = |reason: String| Error::Hub { what: "the hub's client".to_owned(), reason };
-        let client = builder.build().map_err(|error| {
+        let no_address = |what: &dyn std::fmt::Display| {
             fault(format!(
-                "{error}; HF_ENDPOINT should be an address such as https://huggingface.co"
+                "{what}; HF_ENDPOINT should be an address such as https://huggingface.co"
             ))
-        })?;
+        };
+        let client = builder.build().map_err(|error| no_address(&error))?;
+        let endpoint = client.endpoint();
+        // The client takes any text, and says so only when it is used.
+        if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+            return Err(no_address(&format!(
+                "`{endpoint}` begins with neither http:// nor https://"
+            )));
+        }
         // The hub's transfers of large files ask for more than one thread.
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(2).enable_all().build();
@@ -274,7 +282,11 @@ impl<'a> Attempts<'a> {
             Failure::Passing(reason, asked) => (reason, asked),
         };
         if self.made >= self.hub.options.attempts {
-            let reason = format!("{reason}; given up after {} attempts", self.made);
+            let reason = format!(
+                "{reason}; given up after {} attempts. HF_ENDPOINT names another address of the hub, `--offline` takes \
+                 what its cache has, and `--from DIR` reads files that are at hand",
+                self.made
+            );
             return Err(Error::Hub { what: what.to_owned(), reason });
         }
         let pause = asked.unwrap_or(self.pause).min(Self::LONGEST);

@@ -306,8 +306,13 @@ fn no_hub_is_an_error_that_names_the_address() {
     (bed.options.attempts, bed.options.endpoint) = (2, Some("http://127.0.0.1:9".to_owned()));
     let message = bed.error();
     assert!(message.contains("127.0.0.1:9") && message.contains("given up after 2"), "{message}");
-    bed.options.endpoint = Some("no address".to_owned());
-    assert!(bed.error().contains("HF_ENDPOINT should be an address"), "{}", bed.error());
+    assert!(message.contains("`--from DIR` reads files that are at hand"), "{message}");
+    for wrong in ["no address", "127.0.0.1:9"] {
+        bed.options.endpoint = Some(wrong.to_owned());
+        let message = bed.error();
+        assert!(message.contains("HF_ENDPOINT should be an address"), "{message}");
+        assert!(!message.contains("given up"), "{message}");
+    }
 }
 
 #[test]
@@ -398,13 +403,13 @@ fn what_is_not_readable_is_not_kept() {
         message.contains("mnist/train: the files are as the hub has them, but not readable"),
         "{message}"
     );
-    assert!(message.contains("a column image.bytes"), "{message}");
+    assert!(message.contains("should be one with a column image.bytes"), "{message}");
     assert!(bed.store.records().unwrap().is_empty());
     // A tiny data set is not MNIST.
     let bed = Bed::new();
     let message = bed.fetch_named("mnist").unwrap_err().to_string();
     assert!(
-        message.contains("number of images of mnist/train should be 60000, got 3"),
+        message.contains("the number of images of mnist/train is 3, and the card has 60000"),
         "{message}"
     );
     assert!(message.contains("Nothing was kept"), "{message}");

@@ -160,6 +160,28 @@ fn cifar_files_and_colour_folders_are_read() -> Result<()> {
 }
 
 #[test]
+fn of_two_data_sets_the_one_is_read_that_a_folder_names() {
+    let fill = |bed: &Bed, folders: [&str; 2]| {
+        for (folder, label) in folders.iter().zip([1, 2]) {
+            bed.write(&format!("{folder}/train-0.parquet"), &parquet(&[label]));
+            bed.write(&format!("{folder}/test-0.parquet"), &parquet(&[label]));
+        }
+    };
+    for own in ["ylecun/mnist", "datasets--ylecun--mnist/snapshots/1"] {
+        let bed = Bed::new();
+        fill(&bed, ["a/first", own]);
+        bed.import("mnist-tiny").unwrap();
+        assert_eq!(bed.part("mnist-tiny", "train").labels(), [2]);
+    }
+    let bed = Bed::new();
+    fill(&bed, ["a", "b"]);
+    let message = bed.import("mnist-tiny").unwrap_err().to_string();
+    let expected = "there are parquet files of a part train in ";
+    assert!(message.contains(expected) && message.contains("/a and "), "{message}");
+    assert!(bed.store().records().unwrap().is_empty());
+}
+
+#[test]
 fn what_does_not_fit_is_named_and_nothing_is_kept() {
     let error = |fill: &dyn Fn(&Bed)| {
         let bed = Bed::new();

@@ -152,7 +152,8 @@ fn what_does_not_fit_is_named_with_its_row() {
 fn other_columns_and_other_files_are_errors() {
     let other = SCHEMA.replace("image", "img");
     let message = read(&written(&other, &[(Some(grey(0)), Some(1))])).unwrap_err().to_string();
-    let expected = "a column image.bytes of BYTE_ARRAY, got img.bytes of BYTE_ARRAY";
+    let expected =
+        "one with a column image.bytes of BYTE_ARRAY, got one with img.bytes of BYTE_ARRAY";
     assert!(message.contains(expected), "{message}");
     let good = written(SCHEMA, &[(Some(grey(0)), Some(1)), (Some(grey(1)), Some(2))]);
     for length in 0..good.len() {

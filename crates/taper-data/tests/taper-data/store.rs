@@ -4,7 +4,9 @@ use std::fs;
 
 use proptest::prelude::*;
 use taper_data::formats::{read_images, write_images};
-use taper_data::{DataName, DataStore, Files, ImageDataset, Proof, ReadPart, Record, Result};
+use taper_data::{
+    DataName, DataStore, Files, ImageDataset, Proof, ReadPart, Record, Result, State,
+};
 
 fn name(name: &str) -> DataName {
     name.parse().unwrap()
@@ -66,7 +68,7 @@ fn what_nothing_shows_to_be_the_data_set_is_not_kept() -> Result<()> {
     let (_folder, store) = store();
     for (card, files, expected) in [
         // The digest is known.
-        ("mnist", Files::Known, "content digest of mnist/train should be"),
+        ("mnist", Files::Known, "the content digest of mnist/train is"),
         // The sums of the makers' files are known.
         ("cifar10", Files::Others, "not the pixels and labels that its makers gave out"),
         ("cifar10", Files::Unknown, "not the pixels and labels that its makers gave out"),
@@ -89,7 +91,10 @@ fn a_variant_is_kept_beside_the_data_set() -> Result<()> {
     let grey = name("cifar10-grey");
     let record = store.keep(&grey, &both("cifar10", 7, Files::Others), "")?;
     assert_eq!(proofs(&record), [Proof::Variant; 2]);
-    assert_eq!((store.has(&grey)?, store.has(&name("cifar10"))?), (true, false));
+    assert_eq!(
+        (store.state(&grey)?, store.state(&name("cifar10"))?),
+        (State::Whole, State::Absent)
+    );
     let message = store.load(&name("cifar10"), "train").unwrap_err().to_string();
     assert!(message.contains("`cargo xtask download cifar10` fetches it"), "{message}");
     assert!(store.keep(&grey, &both("cifar10", 8, Files::Others), "").is_err());
@@ -111,7 +116,7 @@ fn a_variant_is_kept_beside_the_data_set() -> Result<()> {
 fn a_file_that_was_changed_is_found_when_it_is_read() -> Result<()> {
     let (_folder, store) = store();
     let kmnist = name("kmnist");
-    store.keep(&kmnist, &both("kmnist", 1, Files::Unknown), "")?;
+    store.keep(&kmnist, &both("kmnist", 1, Files::Unknown), "a test")?;
     let path = store.root().join("kmnist/test.images");
     let good = fs::read(&path).unwrap();
     let mut flipped = good.clone();
@@ -128,7 +133,11 @@ fn a_file_that_was_changed_is_found_when_it_is_read() -> Result<()> {
             message.contains("is not what was kept") && message.contains(expected),
             "{message}"
         );
-        assert!(!store.has(&kmnist)?);
+        let State::Damaged { reason } = store.state(&kmnist)? else { panic!("{message}") };
+        assert!(
+            reason.contains("not what was kept from a test") && message.contains(&reason),
+            "{reason}"
+        );
     }
     // The same content again puts it right.
     store.keep(&kmnist, &both("kmnist", 1, Files::Unknown), "")?;

@@ -14,7 +14,7 @@ impl Progress {
         // indicatif draws on standard error, and only if that is a terminal.
         let bar = ProgressBar::no_length();
         let template =
-            "{msg} {bar:32} {bytes} of {total_bytes}  {binary_bytes_per_sec}  about {eta} to go";
+            "{msg} {wide_bar} {bytes} of {total_bytes}  {binary_bytes_per_sec}  about {eta} to go";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -24,6 +24,7 @@ impl Progress {
     pub(super) fn observe(&self, event: &Event<'_>) {
         match event {
             Event::Present => self.note("it is here, and whole"),
+            Event::Damaged { reason } => self.note(reason),
             Event::Waiting => self.note("another process is fetching it: waiting for that to end"),
             Event::File { name, bytes, there } => {
                 self.bar.set_length(*bytes);
@@ -43,7 +44,10 @@ impl Progress {
                 path.display()
             )),
             Event::Decoding => {
-                self.bar.set_message("decoding");
+                if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                    self.bar.set_style(style);
+                }
+                self.bar.set_message(format!("{}: decoding the images", self.name));
                 self.bar.tick();
             }
             _ => {}
