@@ -8,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use taper_core::optim::{Optimizer, Sgd, SgdConfig};
 use taper_core::{Activation, Gradients, Linear, LinearConfig, Parameters, linear, stream};
 use taper_data::{Augmentation, Batches, BatchesConfig, ImageDataset, Prefetch};
-use taper_losses::{CrossEntropyOptions, Target, cross_entropy};
+use taper_losses::{ClassOptions, Target, cross_entropy};
 
 const IMAGES: usize = 6000;
 const BATCH_SIZE: usize = 60;
@@ -56,7 +56,7 @@ impl Training {
                     layer.forward(&Activation::Sigmoid.forward(&x)?)?
                 };
             }
-            let loss = cross_entropy(&x, Target::Indices(labels), &CrossEntropyOptions::default())?;
+            let loss = cross_entropy(&x, Target::Indices(labels), &ClassOptions::default())?;
             self.gradients.backward(&loss)?;
             Ok(self.optimizer.step(&self.gradients)?)
         };

@@ -8,8 +8,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use taper_core::{Result, stream};
 use taper_losses::{
-    BceWithLogitsOptions, CrossEntropyOptions, MseOptions, Target, bce_with_logits, cross_entropy,
-    mse,
+    BceWithLogitsOptions, ClassOptions, LossOptions, Target, bce_with_logits, cross_entropy, mse,
 };
 
 const CPU: Device = Device::Cpu;
@@ -32,7 +31,7 @@ fn bench_cross_entropy(criterion: &mut Criterion) {
         let logits = Var::from_tensor(&noise("logits", (samples, classes))).expect("a variable");
         let labels: Vec<u32> = (0..samples).map(|at| (at % classes) as u32).collect();
         let labels = Tensor::new(labels, &CPU).expect("labels");
-        let options = CrossEntropyOptions::default();
+        let options = ClassOptions::default();
         let size = format!("{samples}x{classes}");
         group.bench_function(BenchmarkId::new("taper", &size), |bencher| {
             let target = Target::Indices(&labels);
@@ -72,7 +71,7 @@ fn bench_mse(criterion: &mut Criterion) {
     for samples in [128, 256] {
         let input = Var::from_tensor(&noise("input", (samples, 784))).expect("a variable");
         let target = noise("target", (samples, 784));
-        let options = MseOptions::default();
+        let options = LossOptions::default();
         let size = format!("{samples}x784");
         group.bench_function(BenchmarkId::new("taper", &size), |bencher| {
             bencher.iter(|| backward(mse(black_box(&input), &target, &options)));

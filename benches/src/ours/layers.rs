@@ -9,7 +9,7 @@ use taper_core::{
     Activation, Conv2dConfig, ConvTranspose2dConfig, Parameters, conv_transpose2d, conv2d, stream,
 };
 use taper_kernels::{Matrix, Update, buffer, matmul};
-use taper_losses::{BceWithLogitsOptions, CrossEntropyOptions, MseOptions, Target};
+use taper_losses::{BceWithLogitsOptions, ClassOptions, LossOptions, Target};
 use taper_norm::{BatchNormConfig, LayerNormConfig};
 
 use super::CPU;
@@ -35,14 +35,14 @@ pub(super) fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Wor
 }
 
 pub(super) fn cross_entropy() -> Result<Work, Failure> {
-    let (labels, options) = (labels(4096, 1000)?, CrossEntropyOptions::default());
+    let (labels, options) = (labels(4096, 1000)?, ClassOptions::default());
     Ok(loss((4096, 1000), move |x| {
         taper_losses::cross_entropy(x, Target::Indices(&labels), &options)
     })?)
 }
 
 pub(super) fn mse() -> Result<Work, Failure> {
-    let (target, options) = (pixels("target", (256, 784))?, MseOptions::default());
+    let (target, options) = (pixels("target", (256, 784))?, LossOptions::default());
     Ok(loss((256, 784), move |x| taper_losses::mse(x, &target, &options))?)
 }
 

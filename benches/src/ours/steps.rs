@@ -7,7 +7,7 @@ use taper_core::{
     Activation, Conv2dConfig, ConvTranspose2dConfig, Gradients, LinearConfig, Parameters, Result,
     conv_transpose2d, conv2d, linear, stream,
 };
-use taper_losses::{CrossEntropyOptions, MseOptions, Target, cross_entropy, mse};
+use taper_losses::{ClassOptions, LossOptions, Target, cross_entropy, mse};
 use taper_norm::{BatchNormConfig, batch_norm};
 
 use super::layers::doubling;
@@ -44,7 +44,7 @@ pub(super) fn mlp(batch: usize) -> Result<Work> {
     }
     let output = linear(512, 10, LinearConfig::default(), vb.pp("fc3"))?;
     let (images, labels) = (pixels("images", (batch, 784))?, labels(batch, 10)?);
-    let options = CrossEntropyOptions::default();
+    let options = ClassOptions::default();
     training(&parameters, move || {
         let mut x = images.clone();
         for (layer, norm) in &hidden {
@@ -69,7 +69,7 @@ pub(super) fn deep_autoencoder(batch: usize) -> Result<Work> {
         layers.push(linear(widths[0], widths[1], config, vb.pp(format!("fc{at}")))?);
     }
     let images = pixels("images", (batch, 784))?;
-    let options = MseOptions::default();
+    let options = LossOptions::default();
     training(&parameters, move || {
         let mut x = images.clone();
         for layer in &layers {
@@ -95,7 +95,7 @@ pub(super) fn convolutional_autoencoder(batch: usize) -> Result<Work> {
     });
     let up: Vec<_> = up.into_iter().collect::<Result<_>>()?;
     let images = pixels("images", (batch, 1, 28, 28))?;
-    let options = MseOptions::default();
+    let options = LossOptions::default();
     training(&parameters, move || {
         let mut x = images.clone();
         for conv in &down {
@@ -123,7 +123,7 @@ pub(super) fn bottleneck(batch: usize) -> Result<Work> {
         layers.push((conv, batch_norm(outputs, config, vb.pp(format!("bn{at}")))?));
     }
     let input = Var::from_tensor(&noise("input", (batch, 256, 16, 16))?)?;
-    let (zeros, options) = (input.zeros_like()?, MseOptions::default());
+    let (zeros, options) = (input.zeros_like()?, LossOptions::default());
     training(&parameters, move || {
         let mut x = input.as_tensor().clone();
         for (at, (conv, norm)) in layers.iter().enumerate() {

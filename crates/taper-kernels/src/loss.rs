@@ -7,7 +7,7 @@ mod cross_entropy;
 mod pointwise;
 
 pub use cross_entropy::{CrossEntropy, Labels, Target};
-pub use pointwise::Pointwise;
+pub use pointwise::{Pointwise, pointwise_by};
 
 use crate::isa::dispatch;
 use crate::threads::{self, Chunks};

@@ -38,13 +38,25 @@ pub(crate) fn target_like(
     like_name: &str,
     like: &Tensor,
 ) -> Result<Tensor> {
-    expect_shape(operation, "target", target, like.dims())?;
-    if target.dtype() != like.dtype() {
+    Ok(beside(operation, "target", &target.detach(), like_name, like)?.contiguous()?)
+}
+
+/// `tensor` with its gradient and in the dtype of the computation, if it has the shape and dtype of the loss's first
+/// argument `like`, called `like_name`.
+pub(crate) fn beside(
+    operation: &'static str,
+    argument: &str,
+    tensor: &Tensor,
+    like_name: &str,
+    like: &Tensor,
+) -> Result<Tensor> {
+    expect_shape(operation, argument, tensor, like.dims())?;
+    if tensor.dtype() != like.dtype() {
         let expected = format!("{:?}, as {like_name}", like.dtype());
-        let received = format!("{:?}", target.dtype());
-        return Err(Error::argument(operation, "target", expected, received));
+        let received = format!("{:?}", tensor.dtype());
+        return Err(Error::argument(operation, argument, expected, received));
     }
-    Ok(target.detach().to_dtype(precision(operation, "target", target)?)?.contiguous()?)
+    Ok(tensor.to_dtype(precision(operation, argument, tensor)?)?)
 }
 
 /// The values of `weights` in row-major order, if all of them are finite and none is negative.

@@ -6,9 +6,9 @@ use candle_core::{DType, Device, Shape, Tensor};
 use taper_core::op::has_kernels;
 use taper_core::{Error, Result};
 
-use crate::arguments::{checked_weights, to_host};
+use crate::arguments::{checked_weights, element, to_host};
 use crate::fused::{Divisor, Fused, Loss};
-use crate::{Empty, Reduction};
+use crate::{Empty, LossOptions, Reduction};
 
 /// Which of a loss's elements count, and how much.
 pub(crate) struct Elements {
@@ -18,33 +18,34 @@ pub(crate) struct Elements {
     /// `None` where all are 1.
     weights: Option<Vec<f64>>,
     has_sample_weights: bool,
+    reduction: Reduction,
+    empty: Empty,
     /// The argument to blame when nothing counts.
     emptied_by: &'static str,
 }
 
 impl Elements {
     /// The elements of the losses of this shape, which come from `argument`.
-    ///
-    /// `sample_weights` and `mask` have the leading part of that shape.
     pub(crate) fn new(
         operation: &'static str,
         argument: &'static str,
         shape: impl Into<Shape>,
-        sample_weights: Option<&Tensor>,
-        mask: Option<&Tensor>,
+        options: &LossOptions,
     ) -> Result<Self> {
         let mut elements = Self {
             operation,
             shape: shape.into(),
             weights: None,
-            has_sample_weights: sample_weights.is_some(),
+            has_sample_weights: options.sample_weights.is_some(),
+            reduction: options.reduction,
+            empty: options.empty,
             emptied_by: argument,
         };
-        if let Some(weights) = sample_weights {
+        if let Some(weights) = &options.sample_weights {
             elements.expect_leading("sample_weights", weights)?;
             elements.weights = Some(checked_weights(operation, "sample_weights", weights)?);
         }
-        if let Some(mask) = mask {
+        if let Some(mask) = &options.mask {
             elements.expect_leading("mask", mask)?;
             if mask.dtype() != DType::U8 {
                 let received = format!("{:?}", mask.dtype());
@@ -91,6 +92,34 @@ impl Elements {
         Ok(counts.where_cond(&flat, &flat.zeros_like()?)?.reshape(x.shape())?)
     }
 
+    /// That the elements of `tensor`, of the losses' shape or several for each loss, are as they should be, but for
+    /// those that do not count.
+    pub(crate) fn expect(
+        &self,
+        argument: &str,
+        tensor: &Tensor,
+        expected: &str,
+        is_right: impl Fn(f64) -> bool,
+    ) -> Result<()> {
+        let values = to_host(tensor)?;
+        let rows = self.shape.elem_count();
+        let each = values.len() / rows.max(1);
+        let counts = |at: usize| match &self.weights {
+            Some(weights) => weights[at / each / (rows / weights.len())] >= 0.0,
+            None => true,
+        };
+        let wrong = |(at, value): &(usize, &f64)| !is_right(**value) && counts(*at);
+        match values.iter().enumerate().find(wrong) {
+            None => Ok(()),
+            Some((at, value)) => Err(Error::argument(
+                self.operation,
+                element(argument, at, tensor.dims()),
+                expected,
+                value,
+            )),
+        }
+    }
+
     /// The value of the loss of `x`.
     ///
     /// `class_weights`, one for each element, are part of the losses; they count here as part of the weights
@@ -100,38 +129,42 @@ impl Elements {
         x: &Tensor,
         loss: L,
         class_weights: Option<&[f64]>,
-        reduction: Reduction,
-        empty: Empty,
     ) -> Result<Tensor> {
-        let divisor = match reduction {
+        match self.divisor(class_weights) {
+            Some(divisor) if has_kernels(x) => {
+                Ok(Fused::apply(x, loss, self.weights, self.shape, divisor)?)
+            }
+            Some(divisor) => self.divided(loss.composed(x, &self)?, divisor),
+            None => self.nothing_left(x, class_weights.is_some()),
+        }
+    }
+
+    /// The value of a loss without a kernel from the losses of its elements, into which nothing went that does not
+    /// [count](Self::hide).
+    pub(crate) fn reduce_losses(
+        self,
+        losses: Tensor,
+        class_weights: Option<&[f64]>,
+    ) -> Result<Tensor> {
+        match self.divisor(class_weights) {
+            Some(divisor) => self.divided(losses, divisor),
+            None => self.nothing_left(&losses, class_weights.is_some()),
+        }
+    }
+
+    /// What the sum of the losses is divided by, unless it is 0.
+    fn divisor(&self, class_weights: Option<&[f64]>) -> Option<Divisor> {
+        let divisor = match self.reduction {
             Reduction::None => None,
             Reduction::Sum => Some(1.0),
             Reduction::Mean => Some(self.count()),
             Reduction::WeightedMean => Some(self.total_weight(class_weights)),
         };
-        if divisor.is_none_or(|divisor| divisor > 0.0) {
-            return if has_kernels(x) {
-                Ok(Fused::apply(x, loss, self.weights, self.shape, divisor)?)
-            } else {
-                self.composed(x, &loss, divisor)
-            };
-        }
-        let scalar = |value: f64| Ok(Tensor::full(value, (), x.device())?.to_dtype(x.dtype())?);
-        match empty {
-            Empty::Zero => scalar(0.0),
-            Empty::Nan => scalar(f64::NAN),
-            Empty::Error => Err(self.nothing_left(class_weights.is_some())),
-        }
+        divisor.is_none_or(|divisor| divisor > 0.0).then_some(divisor)
     }
 
-    /// The twin of the fused operation in candle's operations.
-    pub(crate) fn composed<L: Loss>(
-        &self,
-        x: &Tensor,
-        loss: &L,
-        divisor: Divisor,
-    ) -> Result<Tensor> {
-        let mut losses = loss.composed(x, self)?;
+    /// The value from the losses of the elements, in candle's operations.
+    pub(crate) fn divided(&self, mut losses: Tensor, divisor: Divisor) -> Result<Tensor> {
         if let Some(weights) = &self.weights {
             let weights: Vec<f64> = spread(weights, self.shape.elem_count()).collect();
             let weights = Tensor::from_vec(weights, &self.shape, &Device::Cpu)?;
@@ -172,7 +205,16 @@ impl Elements {
         }
     }
 
-    fn nothing_left(&self, has_class_weights: bool) -> Error {
+    /// What the policy says of a mean over nothing, of the dtype and on the device of `x`.
+    fn nothing_left(&self, x: &Tensor, has_class_weights: bool) -> Result<Tensor> {
+        match self.empty {
+            Empty::Zero => Ok(Tensor::full(0.0, (), x.device())?.to_dtype(x.dtype())?),
+            Empty::Nan => Ok(Tensor::full(f64::NAN, (), x.device())?.to_dtype(x.dtype())?),
+            Empty::Error => Err(self.nothing_error(has_class_weights)),
+        }
+    }
+
+    fn nothing_error(&self, has_class_weights: bool) -> Error {
         let argument = match (self.count() > 0.0, self.has_sample_weights, has_class_weights) {
             (false, ..) => self.emptied_by,
             (true, true, false) => "sample_weights",
@@ -252,12 +294,17 @@ pub(crate) mod tests {
             let shape = shape.into();
             let weights = self.normal("weights", shape.dims()[0]).abs().unwrap();
             let mask = self.normal("mask", shape.clone()).gt(0.5).unwrap();
-            let (weights, mask) = (self.weighted.then_some(&weights), self.masked.then_some(&mask));
-            let elements = || Elements::new("twins", "x", shape.clone(), weights, mask).unwrap();
+            let options = LossOptions {
+                sample_weights: self.weighted.then_some(weights),
+                mask: self.masked.then_some(mask),
+                ..Default::default()
+            };
+            let elements = || Elements::new("twins", "x", shape.clone(), &options).unwrap();
             let x = Var::from_tensor(x).unwrap();
             let fused =
                 Fused::apply(&x, loss(), elements().weights, shape.clone(), self.divisor).unwrap();
-            let composed = elements().composed(&x, &loss(), self.divisor).unwrap();
+            let losses = loss().composed(&x, &elements()).unwrap();
+            let composed = elements().divided(losses, self.divisor).unwrap();
             assert_eq!(fused.dims(), composed.dims());
             near(&fused, &composed);
             let upstream = self.normal("upstream", fused.shape());
@@ -287,7 +334,9 @@ pub(crate) mod tests {
         let mask = Tensor::new(&[[1u8, 0, 1], [0, 1, 1]], &Device::Cpu).unwrap();
         let one = Tensor::new(&[1u8, 0], &Device::Cpu).unwrap();
         let weights_of = |weights: Option<&Tensor>, mask: &Tensor| {
-            Elements::new("", "", (2, 3), weights, Some(mask)).unwrap()
+            let (sample_weights, mask) = (weights.cloned(), Some(mask.clone()));
+            let options = LossOptions { sample_weights, mask, ..Default::default() };
+            Elements::new("", "", (2, 3), &options).unwrap()
         };
         let both = weights_of(Some(&weights), &mask);
         assert_eq!(both.weights, Some(vec![2.0, -1.0, 2.0, -1.0, 3.0, 3.0]));

@@ -23,16 +23,22 @@
 //! sample weights, each that of the sample's class.
 
 mod arguments;
-mod bce_with_logits;
-mod cross_entropy;
+mod classes;
+mod classification;
+mod composition;
+mod divergence;
 mod elements;
+mod elementwise;
 mod fused;
-mod mse;
-mod reduction;
+mod metric;
+mod options;
+mod regression;
 mod target;
 
-pub use bce_with_logits::{BceWithLogitsOptions, bce_with_logits};
-pub use cross_entropy::{CrossEntropyOptions, cross_entropy};
-pub use mse::{MseOptions, mse};
-pub use reduction::{Empty, Reduction};
+pub use classes::ClassOptions;
+pub use classification::{
+    BceWithLogitsOptions, FocalOptions, bce_with_logits, cross_entropy, focal,
+};
+pub use options::{Empty, LossOptions, Reduction};
+pub use regression::{HuberOptions, huber, log_cosh, mae, mse};
 pub use target::Target;

@@ -11,7 +11,7 @@ use taper_core::optim::{Optimizer, Sgd, SgdConfig};
 use taper_core::{Gradients, Parameters, Snapshot, Stateful};
 use taper_data::{Batches, DataName};
 use taper_lab::{Arm, BoxError, Context, DataSource, Experiment, Record, SpecText};
-use taper_losses::{CrossEntropyOptions, Target, cross_entropy};
+use taper_losses::{ClassOptions, Target, cross_entropy};
 
 use crate::data::{sources, split};
 use drift::Drift;
@@ -125,8 +125,7 @@ impl Arm for Training {
         }
         let (images, labels) = self.batches.next_batch()?;
         let logits = self.network.forward(&images, true)?.logits;
-        let loss =
-            cross_entropy(&logits, Target::Indices(&labels), &CrossEntropyOptions::default())?;
+        let loss = cross_entropy(&logits, Target::Indices(&labels), &ClassOptions::default())?;
         self.gradients.backward(&loss)?;
         self.optimizer.step(&self.gradients)?;
         Ok(ControlFlow::Continue(()))

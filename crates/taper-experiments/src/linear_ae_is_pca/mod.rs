@@ -12,7 +12,7 @@ use taper_core::{
 };
 use taper_data::DataName;
 use taper_lab::{Arm, BoxError, Context, DataSource, Experiment, Record, SpecText};
-use taper_losses::{MseOptions, Reduction, mse};
+use taper_losses::{LossOptions, Reduction, mse};
 
 use crate::data::{sources, split};
 
@@ -153,7 +153,7 @@ impl Autoencoder {
     /// The mean over images of the sum over pixels of squared errors.
     fn sse(&self, images: &Tensor) -> taper_core::Result<Tensor> {
         let rebuilt = self.decoder.forward(&self.encoder.forward(images)?)?;
-        let options = MseOptions { reduction: Reduction::Sum, ..Default::default() };
+        let options = LossOptions { reduction: Reduction::Sum, ..Default::default() };
         Ok((mse(&rebuilt, images, &options)? / images.dim(0)? as f64)?)
     }
 }

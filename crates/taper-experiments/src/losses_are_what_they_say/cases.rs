@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use taper_core::{Error, Result, Stream};
-use taper_losses::{CrossEntropyOptions, MseOptions, Reduction, Target, cross_entropy, mse};
+use taper_losses::{ClassOptions, LossOptions, Reduction, Target, cross_entropy, mse};
 
 /// A row a sample, a column a class.
 type Rows = Vec<Vec<f64>>;
@@ -80,7 +80,7 @@ pub(super) fn mse_at_the_mean(cases: &mut Stream) -> Result<f64> {
     // The gradient is 2 (c - mean): each step leaves a fifth of the distance.
     for _ in 0..40 {
         let predicted = constant.broadcast_as(SAMPLES)?;
-        let gradient = mse(&predicted, &target, &MseOptions::default())?.backward()?;
+        let gradient = mse(&predicted, &target, &LossOptions::default())?.backward()?;
         if let Some(gradient) = gradient.get(&constant) {
             constant.set(&(constant.as_tensor() - (gradient * 0.4)?)?)?;
         }
@@ -122,7 +122,7 @@ fn gradient_of_cross_entropy(cases: &mut Stream) -> Result<(Rows, Vec<usize>, Ro
     let target: Vec<u32> = labels.iter().map(|label| *label as u32).collect();
     let target = Tensor::new(target, &Device::Cpu)?;
     let variable = Var::from_tensor(&tensor(&logits)?)?;
-    let options = CrossEntropyOptions { reduction: Reduction::Sum, ..Default::default() };
+    let options = ClassOptions { reduction: Reduction::Sum, ..Default::default() };
     let gradients = cross_entropy(&variable, Target::Indices(&target), &options)?.backward()?;
     let gradient = gradients
         .get(&variable)
@@ -151,8 +151,8 @@ fn tensor(rows: &[Vec<f64>]) -> Result<Tensor> {
     Ok(Tensor::from_vec(flat, (rows.len(), CLASSES), &Device::Cpu)?)
 }
 
-fn unreduced() -> CrossEntropyOptions {
-    CrossEntropyOptions { reduction: Reduction::None, ..Default::default() }
+fn unreduced() -> ClassOptions {
+    ClassOptions { reduction: Reduction::None, ..Default::default() }
 }
 
 fn relative(found: f64, expected: f64) -> f64 {

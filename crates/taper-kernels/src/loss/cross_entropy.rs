@@ -65,6 +65,29 @@ impl<T: Element> CrossEntropy<'_, T> {
     /// # Panics
     /// If a class that is read is not below the number of classes.
     pub fn evaluate(self, logits: &[T], wanted: Wanted<'_, T>) -> f64 {
+        self.rows(logits, wanted, None::<fn(f64) -> (f64, f64)>)
+    }
+
+    /// Σ of the weighted losses Σ_c t_c φ(ln p_c) of the rows of `logits`, where `rule` gives φ and its derivative.
+    ///
+    /// # Panics
+    /// If a class that is read is not below the number of classes.
+    pub fn evaluate_by(
+        self,
+        logits: &[T],
+        wanted: Wanted<'_, T>,
+        rule: impl Fn(f64) -> (f64, f64) + Sync,
+    ) -> f64 {
+        self.rows(logits, wanted, Some(rule))
+    }
+
+    /// By the rule, or with φ = −ln p.
+    fn rows(
+        self,
+        logits: &[T],
+        wanted: Wanted<'_, T>,
+        rule: Option<impl Fn(f64) -> (f64, f64) + Sync>,
+    ) -> f64 {
         let Wanted { weights, scale, losses, gradient } = wanted;
         let classes = self.classes;
         let rows = logits.len() / classes;
@@ -95,7 +118,7 @@ impl<T: Element> CrossEntropy<'_, T> {
                     place.fill(T::ZERO);
                     0.0
                 } else {
-                    weight * self.row::<I>(row, z, &even, factor, place)
+                    weight * self.row::<I>(row, z, &even, factor, rule.as_ref(), place)
                 };
                 sum[0] += loss;
                 if let Some(losses) = &mut losses {
@@ -129,11 +152,15 @@ impl<T: Element> CrossEntropy<'_, T> {
         z: &[T],
         even: &[T],
         factor: Option<f64>,
+        rule: Option<&impl Fn(f64) -> (f64, f64)>,
         place: &mut [T],
     ) -> f64 {
         let max = lanes::max_number(z);
         let sum = exponentials::<I, T>(z, max, place).to_f64();
         let terms = Terms { z, max, sum, factor };
+        if let Some(rule) = rule {
+            return self.ruled(row, &terms, rule, place);
+        }
         let class = match self.target {
             Target::Labels(labels) => labels.of(row) as usize,
             Target::Probabilities(q) => {
@@ -149,6 +176,58 @@ impl<T: Element> CrossEntropy<'_, T> {
         };
         let own = (1.0 - self.smoothing) * self.class_weight(class).to_f64();
         terms.hard(place, class, own, even)
+    }
+
+    /// The loss of one row by a rule. The gradient takes the place of the exponentials.
+    fn ruled(
+        &self,
+        row: usize,
+        terms: &Terms<'_, T>,
+        rule: &impl Fn(f64) -> (f64, f64),
+        place: &mut [T],
+    ) -> f64 {
+        let log_sum = terms.sum.ln();
+        let log_p = |class: usize| (terms.z[class] - terms.max).to_f64() - log_sum;
+        let weight = |class: usize| self.class_weight(class).to_f64();
+        let own = 1.0 - self.smoothing;
+        if let (Target::Labels(labels), true) = (self.target, own == 1.0) {
+            let class = labels.of(row) as usize;
+            let (loss, slope) = rule(log_p(class));
+            if let Some(factor) = terms.factor {
+                let slope = factor * weight(class) * slope;
+                let scale = T::of(-slope / terms.sum);
+                place.iter_mut().for_each(|gradient| *gradient *= scale);
+                place[class] += T::of(slope);
+            }
+            return if weight(class) == 0.0 { 0.0 } else { weight(class) * loss };
+        }
+        let even = self.smoothing / self.classes as f64;
+        let target = |class: usize| {
+            let q = match self.target {
+                Target::Labels(labels) => f64::from(u8::from(labels.of(row) == class as i64)),
+                Target::Probabilities(q) => q[row * self.classes + class].to_f64(),
+            };
+            weight(class) * (own * q + even)
+        };
+        let term = |class: usize| match target(class) {
+            0.0 => (0.0, 0.0),
+            target => {
+                let (loss, slope) = rule(log_p(class));
+                (target * loss, target * slope)
+            }
+        };
+        let (mut loss, mut slopes) = (0.0, 0.0);
+        for (of_loss, slope) in (0..self.classes).map(term) {
+            loss += of_loss;
+            slopes += slope;
+        }
+        if let Some(factor) = terms.factor {
+            for (class, gradient) in place.iter_mut().enumerate() {
+                let p = gradient.to_f64() / terms.sum;
+                *gradient = T::of(factor * (term(class).1 - p * slopes));
+            }
+        }
+        loss
     }
 }
 

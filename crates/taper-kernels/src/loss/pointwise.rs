@@ -41,25 +41,7 @@ pub enum Pointwise<'a, T> {
 impl<T: Element> Pointwise<'_, T> {
     /// Σ wᵢ lᵢ of `x` against `target`, of one length.
     pub fn evaluate(self, x: &[T], target: &[T], wanted: Wanted<'_, T>) -> f64 {
-        assert_eq!(x.len(), target.len(), "x and target are of one length");
-        let Wanted { weights, scale, losses, gradient } = wanted;
-        let size = work::block(x.len());
-        let tasks = x.len().div_ceil(size);
-        let weights = weights.map(|weights| (weights, x.len().div_ceil(weights.len().max(1))));
-        let mut sums = vec![0.0; tasks];
-        let parts = (
-            Chunks::new(&mut sums, 1),
-            losses.map(|losses| Chunks::new(losses, size)),
-            gradient.map(|gradient| Chunks::new(gradient, size)),
-        );
-        threads::each(tasks, parts, |task, (sum, losses, gradient)| {
-            let start = task * size;
-            let end = (start + size).min(x.len());
-            let (x, target) = (&x[start..end], &target[start..end]);
-            let block = Block { start, x, target, weights, scale, losses, gradient };
-            sum[0] = dispatch!(I => self.block::<I>(block));
-        });
-        sums.iter().sum()
+        blocks(x, target, wanted, |block| dispatch!(I => self.block::<I>(block)))
     }
 
     /// Σ wᵢ lᵢ of one block, on this thread.
@@ -97,6 +79,49 @@ impl<T: Element> Pointwise<'_, T> {
             }),
         }
     }
+}
+
+/// Σ wᵢ lᵢ of `x` against `target`, of one length, for a loss that needs no speed: `rule` gives the loss of x against
+/// y and its derivative, in f64.
+pub fn pointwise_by<T: Element>(
+    x: &[T],
+    target: &[T],
+    wanted: Wanted<'_, T>,
+    rule: impl Fn(f64, f64) -> (f64, f64) + Sync,
+) -> f64 {
+    blocks(x, target, wanted, |block| {
+        block.run(None, |x, y, _| {
+            let (loss, derivative) = rule(x.to_f64(), y.to_f64());
+            (T::of(loss), T::of(derivative))
+        })
+    })
+}
+
+/// The sum over blocks of elements, in order.
+fn blocks<T: Element>(
+    x: &[T],
+    target: &[T],
+    wanted: Wanted<'_, T>,
+    of_block: impl Fn(Block<'_, T>) -> f64 + Sync,
+) -> f64 {
+    assert_eq!(x.len(), target.len(), "x and target are of one length");
+    let Wanted { weights, scale, losses, gradient } = wanted;
+    let size = work::block(x.len());
+    let tasks = x.len().div_ceil(size);
+    let weights = weights.map(|weights| (weights, x.len().div_ceil(weights.len().max(1))));
+    let mut sums = vec![0.0; tasks];
+    let parts = (
+        Chunks::new(&mut sums, 1),
+        losses.map(|losses| Chunks::new(losses, size)),
+        gradient.map(|gradient| Chunks::new(gradient, size)),
+    );
+    threads::each(tasks, parts, |task, (sum, losses, gradient)| {
+        let start = task * size;
+        let end = (start + size).min(x.len());
+        let (x, target) = (&x[start..end], &target[start..end]);
+        sum[0] = of_block(Block { start, x, target, weights, scale, losses, gradient });
+    });
+    sums.iter().sum()
 }
 
 #[inline(always)]

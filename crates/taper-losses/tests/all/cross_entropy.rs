@@ -2,16 +2,22 @@ use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 use taper_core::Result;
 use taper_core::testing::{assert_close, goldens, gradcheck, gradients_reach};
-use taper_losses::{CrossEntropyOptions, Empty, Reduction, Target, cross_entropy};
+use taper_losses::{ClassOptions, Empty, LossOptions, Reduction, Target, cross_entropy};
 
+use crate::contract::{Subject, beside, normal};
 use crate::golden;
 
 const CPU: Device = Device::Cpu;
 const REDUCTIONS: [Reduction; 4] =
     [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::WeightedMean];
 
-fn unreduced() -> CrossEntropyOptions {
-    CrossEntropyOptions { reduction: Reduction::None, ..Default::default() }
+fn unreduced() -> ClassOptions {
+    reduced(Reduction::None)
+}
+
+fn reduced(reduction: Reduction) -> ClassOptions {
+    let loss = LossOptions { reduction, ..Default::default() };
+    ClassOptions { loss, ..Default::default() }
 }
 
 fn one_hot(labels: &Tensor, classes: usize) -> Result<Tensor> {
@@ -26,35 +32,35 @@ fn apart(a: &Tensor, b: &Tensor) -> f64 {
     difference.flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
 }
 
+pub(crate) fn subjects() -> Vec<Subject> {
+    let labels = Tensor::new(&[0u32, 2, 1, 1, 0], &CPU).unwrap();
+    vec![Subject {
+        name: "cross_entropy",
+        argument: "logits",
+        input: normal("logits"),
+        axes: 1,
+        by_row: true,
+        unbounded: true,
+        loss: Box::new(move |x, loss| {
+            let options = ClassOptions { loss: loss.clone(), ..Default::default() };
+            cross_entropy(x, Target::Indices(&beside(&labels, x)?), &options)
+        }),
+    }]
+}
+
 #[test]
 fn agrees_with_pytorch() -> Result<()> {
     for case in goldens(include_str!("../golden/cross_entropy.json"))? {
         golden::check(&case, "logits", |logits, dtype| {
-            let options = CrossEntropyOptions {
-                reduction: golden::reduction(&case)?,
+            let options = ClassOptions {
                 class_axis: case
                     .has("class_axis")
                     .then(|| case.u64("class_axis"))
                     .transpose()?
                     .map(|axis| axis as usize),
-                class_weights: golden::optional(&case, "class_weights", dtype)?,
-                ignore_index: case
-                    .has("ignore_index")
-                    .then(|| case.f64("ignore_index"))
-                    .transpose()?
-                    .map(|index| index as i64),
-                label_smoothing: case.f64("smoothing")?,
-                sample_weights: golden::optional(&case, "sample_weights", dtype)?,
-                mask: golden::optional(&case, "mask", DType::U8)?,
-                ..Default::default()
+                ..golden::class_options(&case, dtype)?
             };
-            if case.bool("soft")? {
-                let target = case.tensor("target", dtype)?;
-                cross_entropy(logits, Target::Probabilities(&target), &options)
-            } else {
-                let target = case.tensor("target", DType::I64)?;
-                cross_entropy(logits, Target::Indices(&target), &options)
-            }
+            golden::against_classes(&case, dtype, |target| cross_entropy(logits, target, &options))
         })?;
     }
     Ok(())
@@ -81,7 +87,7 @@ proptest! {
     #[test]
     fn is_zero_where_the_target_has_all_the_probability((logits, labels) in batches()) {
         let certain = (logits + (one_hot(&labels, 4).unwrap() * 1e3).unwrap()).unwrap();
-        let loss = cross_entropy(&certain, Target::Indices(&labels), &CrossEntropyOptions::default());
+        let loss = cross_entropy(&certain, Target::Indices(&labels), &ClassOptions::default());
         prop_assert_eq!(loss.unwrap().to_scalar::<f64>().unwrap(), 0.0);
     }
 
@@ -103,11 +109,10 @@ proptest! {
     ) {
         let probabilities = one_hot(&labels, 4).unwrap();
         for reduction in REDUCTIONS {
-            let options = CrossEntropyOptions {
-                reduction,
+            let options = ClassOptions {
                 class_weights: Some(Tensor::new(&weights, &CPU).unwrap()),
                 label_smoothing,
-                ..Default::default()
+                ..reduced(reduction)
             };
             let hard = cross_entropy(&logits, Target::Indices(&labels), &options).unwrap();
             let soft = cross_entropy(&logits, Target::Probabilities(&probabilities), &options).unwrap();
@@ -118,7 +123,7 @@ proptest! {
     #[test]
     fn the_gradient_is_p_minus_y((logits, labels) in batches()) {
         let logits = Var::from_tensor(&logits).unwrap();
-        let options = CrossEntropyOptions { reduction: Reduction::Sum, ..Default::default() };
+        let options = reduced(Reduction::Sum);
         let loss = cross_entropy(&logits, Target::Indices(&labels), &options).unwrap();
         let gradient = loss.backward().unwrap().remove(&logits).unwrap();
         let exponentials = logits.exp().unwrap();
@@ -135,7 +140,7 @@ proptest! {
             1 => last.permute((0, 2, 1)),
             _ => Ok(last.clone()),
         };
-        let at = |class_axis| CrossEntropyOptions { class_axis: Some(class_axis), ..unreduced() };
+        let at = |class_axis| ClassOptions { class_axis: Some(class_axis), ..unreduced() };
         let expected = cross_entropy(&last, Target::Indices(&labels), &at(2)).unwrap();
         let losses = cross_entropy(&moved.unwrap(), Target::Indices(&labels), &at(axis)).unwrap();
         prop_assert!(apart(&losses, &expected) < 1e-14);
@@ -149,15 +154,13 @@ fn gradients_are_those_of_finite_differences() -> Result<()> {
     let labels = Tensor::new(&[0i64, 2, -1], &CPU)?;
     let probabilities = Tensor::new(&[[0.2, 0.5, 0.3], [1.0, 0.0, 0.0], [0.0, 0.4, 0.6]], &CPU)?;
     for reduction in REDUCTIONS {
-        let options = CrossEntropyOptions {
-            reduction,
+        let options = ClassOptions {
             class_weights: Some(Tensor::new(&[1.0, 0.5, 2.0], &CPU)?),
             label_smoothing: 0.1,
-            sample_weights: Some(Tensor::new(&[0.5, 1.5, 1.0], &CPU)?),
-            ..Default::default()
+            ..reduced(reduction)
         };
-        let hard = CrossEntropyOptions { ignore_index: Some(-1), ..options.clone() };
-        let check = |target, options: &CrossEntropyOptions| {
+        let hard = ClassOptions { ignore_index: Some(-1), ..options.clone() };
+        let check = |target, options: &ClassOptions| {
             gradcheck(
                 |x| cross_entropy(&x[0], target, options),
                 std::slice::from_ref(&logits),
@@ -165,10 +168,7 @@ fn gradients_are_those_of_finite_differences() -> Result<()> {
             )
         };
         check(Target::Indices(&labels), &hard)?;
-        check(
-            Target::Indices(&labels),
-            &CrossEntropyOptions { label_smoothing: 0.0, ..hard.clone() },
-        )?;
+        check(Target::Indices(&labels), &ClassOptions { label_smoothing: 0.0, ..hard.clone() })?;
         check(Target::Probabilities(&probabilities), &options)?;
     }
     Ok(())
@@ -185,8 +185,7 @@ fn only_the_logits_have_a_gradient() -> Result<()> {
         ("class_weights".to_owned(), Var::new(&[1.0, 3.0], &CPU)?),
     ];
     let [logits, target, weights] = [0, 1, 2].map(|at| variables[at].1.as_tensor());
-    let options =
-        CrossEntropyOptions { class_weights: Some(weights.clone()), ..Default::default() };
+    let options = ClassOptions { class_weights: Some(weights.clone()), ..Default::default() };
     let loss = cross_entropy(logits, Target::Probabilities(target), &options)?;
     gradients_reach(&loss, &variables, &["target", "class_weights"])
 }
@@ -216,13 +215,13 @@ fn classes_masked_by_infinity_have_no_part() -> Result<()> {
     let labels = Tensor::new(&[2u32], &CPU)?;
     let target = Tensor::new(&[[0.0, 0.0, 1.0]], &CPU)?;
     for target in [Target::Indices(&labels), Target::Probabilities(&target)] {
-        let loss = cross_entropy(&logits, target, &CrossEntropyOptions::default())?;
+        let loss = cross_entropy(&logits, target, &ClassOptions::default())?;
         assert!((loss.to_scalar::<f64>()? - 2f64.ln()).abs() < 1e-15);
         let gradient = loss.backward()?.remove(&logits).expect("a gradient");
         assert_eq!(gradient.to_vec2::<f64>()?, [[0.5, 0.0, -0.5]]);
     }
     let labels = Tensor::new(&[1u32], &CPU)?;
-    let loss = cross_entropy(&logits, Target::Indices(&labels), &CrossEntropyOptions::default())?;
+    let loss = cross_entropy(&logits, Target::Indices(&labels), &ClassOptions::default())?;
     assert_eq!(loss.to_scalar::<f64>()?, f64::INFINITY);
     Ok(())
 }
@@ -233,8 +232,9 @@ fn what_is_left_out_may_be_nan() -> Result<()> {
     let labels = Tensor::new(&[1i64, 7], &CPU)?;
     let target = Tensor::new(&[[0.0, 1.0], [f64::NAN, 0.0]], &CPU)?;
     let mask = Some(Tensor::new(&[1u8, 0], &CPU)?);
-    let ignoring = CrossEntropyOptions { ignore_index: Some(7), ..Default::default() };
-    let masking = CrossEntropyOptions { mask, ..Default::default() };
+    let ignoring = ClassOptions { ignore_index: Some(7), ..Default::default() };
+    let loss = LossOptions { mask, ..Default::default() };
+    let masking = ClassOptions { loss, ..Default::default() };
     for (target, options) in
         [(Target::Indices(&labels), ignoring), (Target::Probabilities(&target), masking)]
     {
@@ -250,7 +250,7 @@ fn what_is_left_out_may_be_nan() -> Result<()> {
 fn labels_may_have_any_integer_dtype() -> Result<()> {
     let logits = Tensor::new(&[[0.3, 1.0, -2.0], [0.0, 0.5, 0.1]], &CPU)?;
     let labels = Tensor::new(&[2u32, 1], &CPU)?;
-    let options = CrossEntropyOptions::default();
+    let options = ClassOptions::default();
     let expected = cross_entropy(&logits, Target::Indices(&labels), &options)?;
     for dtype in [DType::U8, DType::I16, DType::I32, DType::I64] {
         let loss = cross_entropy(&logits, Target::Indices(&labels.to_dtype(dtype)?), &options)?;
@@ -265,11 +265,9 @@ fn nothing_left_is_what_the_policy_says() -> Result<()> {
     let label = Tensor::new(&[-100i64], &CPU)?;
     let zero = Tensor::new(&[0i64], &CPU)?;
     let none = (Tensor::zeros((0, 2), DType::F64, &CPU)?, Tensor::zeros(0, DType::I64, &CPU)?);
-    let ignoring = CrossEntropyOptions { ignore_index: Some(-100), ..Default::default() };
-    let weightless = CrossEntropyOptions {
-        class_weights: Some(Tensor::new(&[0.0, 1.0], &CPU)?),
-        ..Default::default()
-    };
+    let ignoring = ClassOptions { ignore_index: Some(-100), ..Default::default() };
+    let weightless =
+        ClassOptions { class_weights: Some(Tensor::new(&[0.0, 1.0], &CPU)?), ..Default::default() };
     let cases = [
         (&logits, &label, ignoring.clone(), "target"),
         (&logits, &zero, weightless, "class_weights"),
@@ -277,7 +275,8 @@ fn nothing_left_is_what_the_policy_says() -> Result<()> {
     ];
     for (logits, labels, options, argument) in cases {
         let value = |empty, reduction| {
-            let options = CrossEntropyOptions { empty, reduction, ..options.clone() };
+            let loss = LossOptions { empty, reduction, ..Default::default() };
+            let options = ClassOptions { loss, ..options.clone() };
             cross_entropy(logits, Target::Indices(labels), &options)
         };
         let mean = Reduction::WeightedMean;
@@ -297,8 +296,8 @@ fn errors_name_the_argument() -> Result<()> {
     let logits = Tensor::zeros((2, 3), DType::F32, &CPU)?;
     let labels = Tensor::new(&[0u32, 2], &CPU)?;
     let soft = Tensor::zeros((2, 3), DType::F32, &CPU)?;
-    let plain = CrossEntropyOptions::default();
-    let message = |logits: &Tensor, target: Target, options: &CrossEntropyOptions| {
+    let plain = ClassOptions::default();
+    let message = |logits: &Tensor, target: Target, options: &ClassOptions| {
         let message = cross_entropy(logits, target, options).unwrap_err().to_string();
         message.strip_prefix("cross_entropy: ").expect("the operation").to_owned()
     };
@@ -329,7 +328,7 @@ fn errors_name_the_argument() -> Result<()> {
     assert_eq!(of_soft(&soft.t()?), "target should be of shape [2, 3], got [3, 2]");
     assert_eq!(of_soft(&soft.to_dtype(DType::F64)?), "target should be F32, as logits, got F64");
     let of_options = |options| message(&logits, Target::Indices(&labels), &options);
-    let ignoring = CrossEntropyOptions { ignore_index: Some(9), ..Default::default() };
+    let ignoring = ClassOptions { ignore_index: Some(9), ..Default::default() };
     assert_eq!(
         message(&logits, Target::Indices(&Tensor::new(&[-1i64, 9], &CPU)?), &ignoring),
         "target[0] should be a class below 3, or 9 to be ignored, got -1"
@@ -338,7 +337,7 @@ fn errors_name_the_argument() -> Result<()> {
         message(&logits, Target::Probabilities(&soft), &ignoring),
         "ignore_index should be none with Target::Probabilities (use a mask), got 9"
     );
-    let weights = |weights: &[f32]| CrossEntropyOptions {
+    let weights = |weights: &[f32]| ClassOptions {
         class_weights: Some(Tensor::new(weights, &CPU).unwrap()),
         ..Default::default()
     };
@@ -347,15 +346,10 @@ fn errors_name_the_argument() -> Result<()> {
         of_options(weights(&[1.0, 0.0, f32::INFINITY])),
         "class_weights[2] should be finite and not negative, got inf"
     );
-    let smoothing = |label_smoothing| CrossEntropyOptions { label_smoothing, ..Default::default() };
+    let smoothing = |label_smoothing| ClassOptions { label_smoothing, ..Default::default() };
     assert_eq!(of_options(smoothing(1.5)), "label_smoothing should be from 0 to 1, got 1.5");
     assert_eq!(of_options(smoothing(f64::NAN)), "label_smoothing should be from 0 to 1, got NaN");
-    let axis = CrossEntropyOptions { class_axis: Some(2), ..Default::default() };
+    let axis = ClassOptions { class_axis: Some(2), ..Default::default() };
     assert_eq!(of_options(axis), "class_axis should be below 2, got 2 for logits of shape [2, 3]");
-    let mask = Some(Tensor::new(&[[1u8, 1, 1], [1, 1, 1]], &CPU)?);
-    assert_eq!(
-        of_options(CrossEntropyOptions { mask, ..Default::default() }),
-        "mask should be of the leading part of the losses' shape [2], got [2, 3]"
-    );
     Ok(())
 }

@@ -1,8 +1,25 @@
 //! The tests of taper-losses that need more than one file: goldens, properties, gradients, errors.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod backward;
 mod bce_with_logits;
+mod contract;
 mod cross_entropy;
+mod focal;
 mod golden;
+mod huber;
+mod log_cosh;
+mod mae;
 mod mse;
+
+/// What the [`contract`] is tested on: every loss.
+fn subjects() -> Vec<Vec<contract::Subject>> {
+    vec![
+        bce_with_logits::subjects(),
+        cross_entropy::subjects(),
+        focal::subjects(),
+        huber::subjects(),
+        log_cosh::subjects(),
+        mae::subjects(),
+        mse::subjects(),
+    ]
+}

@@ -1,9 +1,10 @@
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 use taper_core::Result;
-use taper_core::testing::{goldens, gradcheck, gradients_reach};
-use taper_losses::{Empty, MseOptions, Reduction, mse};
+use taper_core::testing::{goldens, gradients_reach};
+use taper_losses::{LossOptions, Reduction, mse};
 
+use crate::contract::{Subject, beside, normal};
 use crate::golden;
 
 const CPU: Device = Device::Cpu;
@@ -14,15 +15,28 @@ fn tensor(values: &[f64]) -> Tensor {
 
 /// The mean squared error of two lists.
 fn mean(input: &[f64], target: &[f64]) -> f64 {
-    let loss = mse(&tensor(input), &tensor(target), &MseOptions::default()).unwrap();
+    let loss = mse(&tensor(input), &tensor(target), &LossOptions::default()).unwrap();
     loss.to_scalar().unwrap()
+}
+
+pub(crate) fn subjects() -> Vec<Subject> {
+    let target = normal("target");
+    vec![Subject {
+        name: "mse",
+        argument: "input",
+        input: normal("input"),
+        axes: 2,
+        by_row: true,
+        unbounded: true,
+        loss: Box::new(move |x, options| mse(x, &beside(&target, x)?, options)),
+    }]
 }
 
 #[test]
 fn agrees_with_pytorch() -> Result<()> {
     for case in goldens(include_str!("../golden/mse.json"))? {
         golden::check(&case, "input", |input, dtype| {
-            let options = MseOptions {
+            let options = LossOptions {
                 reduction: golden::reduction(&case)?,
                 sample_weights: golden::optional(&case, "sample_weights", dtype)?,
                 ..Default::default()
@@ -70,7 +84,7 @@ proptest! {
             let value = |rows: &[[f64; 3]], mask: Option<Tensor>| -> f64 {
                 let column = |at: usize| tensor(&rows.iter().map(|row| row[at]).collect::<Vec<_>>());
                 let sample_weights = Some(column(2));
-                let options = MseOptions { reduction, sample_weights, mask, ..Default::default() };
+                let options = LossOptions { reduction, sample_weights, mask, ..Default::default() };
                 mse(&column(0), &column(1), &options).unwrap().to_scalar().unwrap()
             };
             let expected = value(&kept, None);
@@ -78,22 +92,6 @@ proptest! {
             prop_assert!((masked - expected).abs() <= 1e-12 * (1.0 + expected));
         }
     }
-}
-
-#[test]
-fn gradients_are_those_of_finite_differences() -> Result<()> {
-    let input = Tensor::new(&[[0.3, -1.2, 2.0], [0.1, 0.0, -0.7]], &CPU)?;
-    let target = Tensor::new(&[[0.5, 1.0, 2.0], [-0.4, 0.9, 0.2]], &CPU)?;
-    for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean, Reduction::WeightedMean] {
-        let options = MseOptions {
-            reduction,
-            sample_weights: Some(tensor(&[0.5, 2.0])),
-            mask: Some(Tensor::new(&[[1u8, 0, 1], [1, 1, 1]], &CPU)?),
-            ..Default::default()
-        };
-        gradcheck(|x| mse(&x[0], &target, &options), std::slice::from_ref(&input), 1e-6)?;
-    }
-    Ok(())
 }
 
 #[test]
@@ -107,20 +105,8 @@ fn only_the_input_has_a_gradient() -> Result<()> {
         variable("weights", &[1.0, 3.0])?,
     ];
     let [input, target, weights] = [0, 1, 2].map(|at| variables[at].1.as_tensor());
-    let options = MseOptions { sample_weights: Some(weights.clone()), ..Default::default() };
+    let options = LossOptions { sample_weights: Some(weights.clone()), ..Default::default() };
     gradients_reach(&mse(input, target, &options)?, &variables, &["target", "weights"])
-}
-
-#[test]
-fn what_a_mask_leaves_out_may_be_nan() -> Result<()> {
-    let input = Var::new(&[1.0, f64::NAN, f64::INFINITY], &CPU)?;
-    let mask = Some(Tensor::new(&[1u8, 0, 0], &CPU)?);
-    let options = MseOptions { mask, ..Default::default() };
-    let loss = mse(&input, &tensor(&[3.0, 0.0, f64::NAN]), &options)?;
-    assert_eq!(loss.to_scalar::<f64>()?, 4.0);
-    let gradient = loss.backward()?.remove(&input).expect("a gradient");
-    assert_eq!(gradient.to_vec1::<f64>()?, [-4.0, 0.0, 0.0]);
-    Ok(())
 }
 
 #[test]
@@ -128,7 +114,7 @@ fn half_precision_is_computed_and_returned_in_f32() -> Result<()> {
     for dtype in [DType::F16, DType::BF16] {
         // 300 squared is beyond f16.
         let input = Var::from_tensor(&Tensor::new(&[300f32, 1.0], &CPU)?.to_dtype(dtype)?)?;
-        let loss = mse(&input, &input.zeros_like()?, &MseOptions::default())?;
+        let loss = mse(&input, &input.zeros_like()?, &LossOptions::default())?;
         let expected = (input.to_dtype(DType::F32)?.to_vec1::<f32>()?[0].powi(2) + 1.0) / 2.0;
         assert_eq!(loss.to_scalar::<f32>()?, expected);
         assert_eq!(loss.backward()?.get(&input).expect("a gradient").dtype(), dtype);
@@ -137,73 +123,12 @@ fn half_precision_is_computed_and_returned_in_f32() -> Result<()> {
 }
 
 #[test]
-fn nothing_left_is_what_the_policy_says() -> Result<()> {
-    let (one, none) = (tensor(&[1.0]), Tensor::zeros((0, 3), DType::F64, &CPU)?);
-    let masked = |empty| MseOptions {
-        empty,
-        mask: Some(Tensor::new(&[0u8], &CPU).unwrap()),
-        ..Default::default()
-    };
-    let weightless =
-        |empty| MseOptions { empty, sample_weights: Some(tensor(&[0.0])), ..Default::default() };
-    let plain = |empty| MseOptions { empty, ..Default::default() };
-    type Options = fn(Empty) -> MseOptions;
-    let cases: [(&Tensor, Options, &str); 3] =
-        [(&one, masked, "mask"), (&one, weightless, "sample_weights"), (&none, plain, "input")];
-    for (input, options, argument) in cases {
-        let value = |empty| mse(input, input, &options(empty));
-        assert_eq!(value(Empty::Zero)?.to_scalar::<f64>()?, 0.0);
-        assert!(value(Empty::Nan)?.to_scalar::<f64>()?.is_nan());
-        let message = value(Empty::Error).unwrap_err().to_string();
-        assert!(message.starts_with(&format!("mse: {argument} should be such that")), "{message}");
-        let sum = MseOptions { reduction: Reduction::Sum, ..options(Empty::Error) };
-        assert_eq!(mse(input, input, &sum)?.to_scalar::<f64>()?, 0.0);
-        let each = MseOptions { reduction: Reduction::None, ..options(Empty::Error) };
-        assert_eq!(mse(input, input, &each)?.dims(), input.dims());
-    }
-    Ok(())
-}
-
-#[test]
 fn errors_name_the_argument() -> Result<()> {
     let input = Tensor::zeros((2, 3), DType::F64, &CPU)?;
-    let whole = Tensor::zeros((2, 3), DType::U32, &CPU)?;
-    let weights = |weights: &[f64]| MseOptions {
-        sample_weights: Some(tensor(weights)),
-        ..Default::default()
-    };
-    let mask = |mask: Tensor| MseOptions { mask: Some(mask), ..Default::default() };
-    let plain = MseOptions::default();
-    let cases = [
-        (mse(&whole, &whole, &plain), "mse: input should be f64, f32, bf16 or f16, got U32"),
-        (mse(&input, &tensor(&[0.0; 3]), &plain), "mse: target should be of shape [2, 3], got [3]"),
-        (
-            mse(&input, &input.to_dtype(DType::F32)?, &plain),
-            "mse: target should be F64, as input, got F32",
-        ),
-        (
-            mse(&input, &input, &weights(&[1.0, f64::NAN])),
-            "mse: sample_weights[1] should be finite and not negative, got NaN",
-        ),
-        (
-            mse(&input, &input, &weights(&[-1.0, 1.0])),
-            "mse: sample_weights[0] should be finite and not negative, got -1",
-        ),
-        (
-            mse(&input, &input, &weights(&[1.0; 3])),
-            "mse: sample_weights should be of the leading part of the losses' shape [2, 3], got [3]",
-        ),
-        (
-            mse(&input, &input, &mask(tensor(&[1.0, 1.0]))),
-            "mse: mask should be u8, as comparisons give it: not 0 where an element counts, got F64",
-        ),
-        (
-            mse(&input, &input, &mask(Tensor::new(&[1u8; 3], &CPU)?)),
-            "mse: mask should be of the leading part of the losses' shape [2, 3], got [3]",
-        ),
-    ];
-    for (result, expected) in cases {
-        assert_eq!(result.unwrap_err().to_string(), expected);
-    }
+    let message =
+        |target: &Tensor| mse(&input, target, &LossOptions::default()).unwrap_err().to_string();
+    assert_eq!(message(&tensor(&[0.0; 3])), "mse: target should be of shape [2, 3], got [3]");
+    let narrow = input.to_dtype(DType::F32)?;
+    assert_eq!(message(&narrow), "mse: target should be F64, as input, got F32");
     Ok(())
 }

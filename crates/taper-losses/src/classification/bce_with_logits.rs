@@ -1,30 +1,23 @@
 //! The binary cross-entropy of logits.
 
-use candle_core::Tensor;
+use candle_core::{Result as CandleResult, Tensor};
 use taper_core::op::{self, Scalar};
 use taper_core::{Error, Result};
 use taper_kernels::loss::{Pointwise, Wanted};
 
-use crate::arguments::{checked_weights, precision, target_like};
-use crate::elements::Elements;
-use crate::fused::Loss;
-use crate::{Empty, Reduction};
+use crate::LossOptions;
+use crate::arguments::checked_weights;
+use crate::elementwise::{Elementwise, elementwise};
 
 const OPERATION: &str = "bce_with_logits";
 
 /// The options of [`bce_with_logits`].
 #[derive(Debug, Clone, Default)]
 pub struct BceWithLogitsOptions {
-    /// How the losses of the elements become the value.
-    pub reduction: Reduction,
-    /// What a mean is when nothing is left to average.
-    pub empty: Empty,
     /// Weights of the positive class, of the trailing part of the logits' shape, finite and not negative.
     pub pos_weight: Option<Tensor>,
-    /// Weights of the leading part of the logits' shape, finite and not negative.
-    pub sample_weights: Option<Tensor>,
-    /// A u8 mask of the leading part of the logits' shape, 0 where an element does not count.
-    pub mask: Option<Tensor>,
+    /// What every loss has.
+    pub loss: LossOptions,
 }
 
 /// The binary cross-entropy of logits: each element is a decision of its own.
@@ -33,20 +26,17 @@ pub struct BceWithLogitsOptions {
 /// lᵢ = − q yᵢ log σ(zᵢ) − (1 − yᵢ) log (1 − σ(zᵢ))
 ///
 /// with the logit z, the target y, σ(z) = 1 / (1 + exp(−z)), and the weight q of the positive class; reduced
-/// as [`Reduction`] says.
+/// as [`Reduction`](crate::Reduction) says.
 ///
 /// # Shapes
 /// Logits, in nats, and target (...), of the same shape with any number of axes; the value (), in nats, or
-/// (...) with [`Reduction::None`].
+/// (...) with [`Reduction::None`](crate::Reduction::None).
 ///
 /// # Parameters
 /// Of [`BceWithLogitsOptions`]:
-/// - `reduction`: [`Reduction::WeightedMean`], which is the mean where there are no sample weights; `pos_weight`
-///   is no part of what it divides by.
-/// - `empty`: [`Empty::Error`].
-/// - `pos_weight`: none; at least 0. (D) for logits (N, D) is one for each column, () one for all.
-/// - `sample_weights`: none; at least 0. (N) for logits (N, D) weighs its rows.
-/// - `mask`: none. Elements that it leaves out count for nothing, even where they are NaN.
+/// - `pos_weight`: none; at least 0. (D) for logits (N, D) is one for each column, () one for all. It is no part
+///   of what a weighted mean divides by.
+/// - `loss`: [`LossOptions`]; `sample_weights` (N) for logits (N, D) weigh the rows.
 ///
 /// # Numerics
 /// − log σ(z) = max(−z, 0) + log(1 + exp(−|z|)), finite at logits of ±1e4, and value and gradient keep their
@@ -56,7 +46,7 @@ pub struct BceWithLogitsOptions {
 ///
 /// # Deviations
 /// 1. From PyTorch: with sample weights its mean divides by the number of elements. That is
-///    [`Reduction::Mean`] here.
+///    [`Reduction::Mean`](crate::Reduction::Mean) here.
 /// 2. From PyTorch: weights are broadcast along trailing axes, those of samples, or along leading axes, those
 ///    of the positive class; its own along any.
 /// 3. From PyTorch: 0 · log 0 is 0, not NaN.
@@ -92,18 +82,8 @@ pub fn bce_with_logits(
     target: &Tensor,
     options: &BceWithLogitsOptions,
 ) -> Result<Tensor> {
-    let dtype = precision(OPERATION, "logits", logits)?;
-    let target = target_like(OPERATION, target, "logits", logits)?;
     let pos_weight = pos_weight(options, logits.dims())?;
-    let elements = Elements::new(
-        OPERATION,
-        "logits",
-        logits.shape(),
-        options.sample_weights.as_ref(),
-        options.mask.as_ref(),
-    )?;
-    let loss = Binary { target, pos_weight };
-    elements.reduce(&logits.to_dtype(dtype)?, loss, None, options.reduction, options.empty)
+    elementwise(Binary { pos_weight }, "logits", logits, target, &options.loss)
 }
 
 fn pos_weight(options: &BceWithLogitsOptions, shape: &[usize]) -> Result<Option<Tensor>> {
@@ -120,33 +100,34 @@ fn pos_weight(options: &BceWithLogitsOptions, shape: &[usize]) -> Result<Option<
 }
 
 struct Binary {
-    target: Tensor,
     pos_weight: Option<Tensor>,
 }
 
-impl Loss for Binary {
+impl Elementwise for Binary {
     const NAME: &'static str = OPERATION;
 
-    fn evaluate<T: Scalar>(&self, x: &[T], wanted: Wanted<'_, T>) -> candle_core::Result<f64> {
-        let target = op::Elements::of(&self.target)?;
+    fn evaluate<T: Scalar>(
+        &self,
+        x: &[T],
+        target: &[T],
+        wanted: Wanted<'_, T>,
+    ) -> CandleResult<f64> {
         let weights = self.pos_weight.as_ref().map(|w| w.to_dtype(T::DTYPE)).transpose()?;
         let weights = weights.as_ref().map(op::Elements::of).transpose()?;
         let positive_weights = weights.as_ref().map(|weights| weights.slice()).transpose()?;
-        let rule = Pointwise::BceWithLogits { positive_weights };
-        Ok(rule.evaluate(x, target.slice()?, wanted))
+        Ok(Pointwise::BceWithLogits { positive_weights }.evaluate(x, target, wanted))
     }
 
-    fn composed(&self, x: &Tensor, elements: &Elements) -> Result<Tensor> {
-        let (x, target) = (elements.hide(x)?, elements.hide(&self.target)?);
+    fn composed(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
         // Both choose by the same mask, so that the slopes at 0 are right.
         let (zeros, right) = (x.zeros_like()?, x.ge(0.0)?);
-        let log = (right.where_cond(&x.neg()?, &x)?.exp()? + 1.0)?.log()?;
-        let as_negative = (right.where_cond(&x, &zeros)? + &log)?;
+        let log = (right.where_cond(&x.neg()?, x)?.exp()? + 1.0)?.log()?;
+        let as_negative = (right.where_cond(x, &zeros)? + &log)?;
         let as_positive = (right.where_cond(&zeros, &x.neg()?)? + &log)?;
         let negative = target.affine(-1.0, 1.0)?;
         let positive = match &self.pos_weight {
             Some(weights) => target.broadcast_mul(&weights.to_dtype(x.dtype())?)?,
-            None => target,
+            None => target.clone(),
         };
         let part =
             |share: Tensor, losses: Tensor| share.eq(0.0)?.where_cond(&zeros, &(share * losses)?);
@@ -160,7 +141,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Reduction;
     use crate::elements::tests::random;
+    use crate::elementwise::tests::twins_agree_against;
 
     proptest! {
         #[test]
@@ -169,11 +152,8 @@ mod tests {
             let target = random.normal("target", &shape[..]).ge(0.0).unwrap();
             let target = target.to_dtype(candle_core::DType::F64).unwrap();
             let weights = |axes: usize| random.normal("pos_weight", &shape[2 - axes..]).abs();
-            let loss = || Binary {
-                target: target.clone(),
-                pos_weight: Some(axes).filter(|axes| *axes < 2).map(|axes| weights(axes).unwrap()),
-            };
-            random.twins_agree(&random.normal("x", &shape[..]), &shape[..], loss);
+            let pos_weight = Some(axes).filter(|axes| *axes < 2).map(|axes| weights(axes).unwrap());
+            twins_agree_against(&random, &target, || Binary { pos_weight: pos_weight.clone() });
         }
     }
 
@@ -185,11 +165,13 @@ mod tests {
         let target = Tensor::new(&[[1.0, 1.0], [0.0, 0.0]], &Device::Cpu)?;
         let value = |reduction| {
             let options = BceWithLogitsOptions {
-                reduction,
                 pos_weight: Some(Tensor::new(&[1.0, 3.0], &Device::Cpu)?),
-                sample_weights: Some(Tensor::new(&[2.0, 1.0], &Device::Cpu)?),
-                mask: Some(Tensor::new(&[[1u8, 1], [1, 0]], &Device::Cpu)?),
-                ..Default::default()
+                loss: LossOptions {
+                    reduction,
+                    sample_weights: Some(Tensor::new(&[2.0, 1.0], &Device::Cpu)?),
+                    mask: Some(Tensor::new(&[[1u8, 1], [1, 0]], &Device::Cpu)?),
+                    ..Default::default()
+                },
             };
             bce_with_logits(&logits, &target, &options)
         };

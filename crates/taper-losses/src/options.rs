@@ -1,4 +1,6 @@
-//! The two choices on the way from many losses to one number.
+//! The options that every loss has: from many losses to one number.
+
+use candle_core::Tensor;
 
 /// How the losses of the elements become the value of a loss.
 ///
@@ -39,4 +41,17 @@ pub enum Empty {
     Zero,
     /// NaN, without a gradient.
     Nan,
+}
+
+/// The options that every loss has.
+#[derive(Debug, Clone, Default)]
+pub struct LossOptions {
+    /// How the losses of the elements become the value.
+    pub reduction: Reduction,
+    /// What a mean is when nothing is left to average.
+    pub empty: Empty,
+    /// Weights of the leading part of the losses' shape, finite and not negative; none by default.
+    pub sample_weights: Option<Tensor>,
+    /// A u8 mask of the leading part of the losses' shape, 0 where an element does not count; none by default.
+    pub mask: Option<Tensor>,
 }

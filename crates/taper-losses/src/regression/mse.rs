@@ -1,47 +1,26 @@
 //! The mean squared error.
 
-use candle_core::Tensor;
+use candle_core::{Result as CandleResult, Tensor};
 use taper_core::Result;
-use taper_core::op::{self, Scalar};
+use taper_core::op::Scalar;
 use taper_kernels::loss::{Pointwise, Wanted};
 
-use crate::arguments::{precision, target_like};
-use crate::elements::Elements;
-use crate::fused::Loss;
-use crate::{Empty, Reduction};
-
-const OPERATION: &str = "mse";
-
-/// The options of [`mse`].
-#[derive(Debug, Clone, Default)]
-pub struct MseOptions {
-    /// How the squared errors become the value.
-    pub reduction: Reduction,
-    /// What a mean is when nothing is left to average.
-    pub empty: Empty,
-    /// Weights of the leading part of the input's shape, finite and not negative.
-    pub sample_weights: Option<Tensor>,
-    /// A u8 mask of the leading part of the input's shape, 0 where an element does not count.
-    pub mask: Option<Tensor>,
-}
+use crate::LossOptions;
+use crate::elementwise::{Elementwise, elementwise};
 
 /// The mean squared error.
 ///
 /// # Equation
 /// lᵢ = (xᵢ − yᵢ)²
 ///
-/// with the input x and the target y; reduced as [`Reduction`] says.
+/// with the input x and the target y; reduced as [`Reduction`](crate::Reduction) says.
 ///
 /// # Shapes
 /// Input and target (...), of the same shape with any number of axes, in any unit; the value () in the
-/// unit's square, or (...) with [`Reduction::None`].
+/// unit's square, or (...) with [`Reduction::None`](crate::Reduction::None).
 ///
 /// # Parameters
-/// Of [`MseOptions`]:
-/// - `reduction`: [`Reduction::WeightedMean`], which is the mean where there are no weights.
-/// - `empty`: [`Empty::Error`].
-/// - `sample_weights`: none; at least 0. (N) for an input (N, D) weighs its rows.
-/// - `mask`: none. Elements that it leaves out count for nothing, even where they are NaN.
+/// [`LossOptions`]; `sample_weights` (N) for an input (N, D) weigh its rows.
 ///
 /// # Numerics
 /// f64 stays f64; f32, bf16 and f16 are computed and returned in f32. A difference above 1.8e19 squares to
@@ -64,47 +43,39 @@ pub struct MseOptions {
 /// ```
 /// # fn main() -> taper_core::Result<()> {
 /// use candle_core::{Device, Tensor};
-/// use taper_losses::{MseOptions, Reduction, mse};
+/// use taper_losses::{LossOptions, Reduction, mse};
 ///
 /// let input = Tensor::new(&[[1.0, 2.0], [3.0, 4.0]], &Device::Cpu)?;
 /// let target = Tensor::new(&[[1.0, 0.0], [0.0, 4.0]], &Device::Cpu)?;
-/// let mean = mse(&input, &target, &MseOptions::default())?;
+/// let mean = mse(&input, &target, &LossOptions::default())?;
 /// assert_eq!(mean.to_scalar::<f64>()?, (0.0 + 4.0 + 9.0 + 0.0) / 4.0);
 ///
-/// let each = MseOptions { reduction: Reduction::None, ..Default::default() };
+/// let each = LossOptions { reduction: Reduction::None, ..Default::default() };
 /// let losses = mse(&input, &target, &each)?;
 /// assert_eq!(losses.to_vec2::<f64>()?, [[0.0, 4.0], [9.0, 0.0]]);
 /// # Ok(())
 /// # }
 /// ```
-pub fn mse(input: &Tensor, target: &Tensor, options: &MseOptions) -> Result<Tensor> {
-    let dtype = precision(OPERATION, "input", input)?;
-    let target = target_like(OPERATION, target, "input", input)?;
-    let elements = Elements::new(
-        OPERATION,
-        "input",
-        input.shape(),
-        options.sample_weights.as_ref(),
-        options.mask.as_ref(),
-    )?;
-    let loss = Squared { target };
-    elements.reduce(&input.to_dtype(dtype)?, loss, None, options.reduction, options.empty)
+pub fn mse(input: &Tensor, target: &Tensor, options: &LossOptions) -> Result<Tensor> {
+    elementwise(Squared, "input", input, target, options)
 }
 
-struct Squared {
-    target: Tensor,
-}
+struct Squared;
 
-impl Loss for Squared {
-    const NAME: &'static str = OPERATION;
+impl Elementwise for Squared {
+    const NAME: &'static str = "mse";
 
-    fn evaluate<T: Scalar>(&self, x: &[T], wanted: Wanted<'_, T>) -> candle_core::Result<f64> {
-        let target = op::Elements::of(&self.target)?;
-        Ok(Pointwise::Squared.evaluate(x, target.slice()?, wanted))
+    fn evaluate<T: Scalar>(
+        &self,
+        x: &[T],
+        target: &[T],
+        wanted: Wanted<'_, T>,
+    ) -> CandleResult<f64> {
+        Ok(Pointwise::Squared.evaluate(x, target, wanted))
     }
 
-    fn composed(&self, x: &Tensor, elements: &Elements) -> Result<Tensor> {
-        Ok(elements.hide(&(x - &self.target)?)?.sqr()?)
+    fn composed(&self, x: &Tensor, target: &Tensor) -> Result<Tensor> {
+        Ok((x - target)?.sqr()?)
     }
 }
 
@@ -114,15 +85,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Reduction;
     use crate::elements::tests::random;
+    use crate::elementwise::tests::twins_agree;
 
     proptest! {
         #[test]
         fn the_twins_agree(random in random()) {
-            let shape = (random.rows, random.columns);
-            let target = random.normal("target", shape);
-            let loss = || Squared { target: target.clone() };
-            random.twins_agree(&random.normal("x", shape), shape, loss);
+            twins_agree(&random, || Squared);
         }
     }
 
@@ -132,7 +102,7 @@ mod tests {
         let target = Tensor::new(&[[0.0, 0.0], [0.0, 5.0]], &Device::Cpu)?;
         // Squares 1, 4, 9, 1; the mask leaves 1, 4, 9; the rows weigh 3 and 1.
         let value = |reduction| {
-            let options = MseOptions {
+            let options = LossOptions {
                 reduction,
                 sample_weights: Some(Tensor::new(&[3.0, 1.0], &Device::Cpu)?),
                 mask: Some(Tensor::new(&[[1u8, 1], [1, 0]], &Device::Cpu)?),

@@ -1,0 +1,1 @@
+//! Losses of pairs, triplets and batches of embeddings.
