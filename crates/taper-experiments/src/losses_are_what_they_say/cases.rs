@@ -3,7 +3,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use taper_core::{Error, Result, Stream};
-use taper_losses::{ClassOptions, LossOptions, Reduction, Target, cross_entropy, mse};
+use taper_losses::{ClassOptions, LossOptions, Reduction, Target, cross_entropy, mae, mse};
 
 /// A row a sample, a column a class.
 type Rows = Vec<Vec<f64>>;
@@ -17,7 +17,7 @@ pub(super) fn entropy_plus_kl(cases: &mut Stream) -> Result<f64> {
     let targets = softmax(&random_logits(cases));
     let p = tensor(&targets)?;
     let loss: Vec<f64> =
-        cross_entropy(&tensor(&logits)?, Target::Probabilities(&p), &unreduced())?.to_vec1()?;
+        cross_entropy(&tensor(&logits)?, Target::Probabilities(&p), &reduced(Reduction::None))?.to_vec1()?;
     let q = softmax(&logits);
     let errors = targets.iter().zip(&q).zip(loss).map(|((p, q), loss)| {
         let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
@@ -35,7 +35,7 @@ pub(super) fn binary_is_two_class(cases: &mut Stream) -> Result<f64> {
     let logits = Tensor::from_vec(pairs, (SAMPLES, 2), &Device::Cpu)?;
     let target = Tensor::new(y.clone(), &Device::Cpu)?;
     let loss: Vec<f64> =
-        cross_entropy(&logits, Target::Indices(&target), &unreduced())?.to_vec1()?;
+        cross_entropy(&logits, Target::Indices(&target), &reduced(Reduction::None))?.to_vec1()?;
     // 1 - σ(z) is written as σ(-z): the difference would lose the digits that are compared.
     let sigmoid = |z: f64| 1.0 / (1.0 + (-z).exp());
     let errors = z.iter().zip(&y).zip(loss).map(|((z, y), loss)| {
@@ -90,14 +90,18 @@ pub(super) fn mse_at_the_mean(cases: &mut Stream) -> Result<f64> {
 }
 
 /// How far the mean absolute error anywhere else falls below the one at the median.
-pub(super) fn mae_at_the_median(cases: &mut Stream) -> f64 {
+pub(super) fn mae_at_the_median(cases: &mut Stream) -> Result<f64> {
     let mut values: Vec<f64> = (0..2 * SAMPLES + 1).map(|_| cases.standard_normal()).collect();
     values.sort_by(f64::total_cmp);
-    let mae =
-        |at: f64| values.iter().map(|value| (value - at).abs()).sum::<f64>() / values.len() as f64;
-    let least = mae(values[SAMPLES]);
-    let elsewhere = (-300..=300).map(|step| mae(f64::from(step) / 100.0));
-    largest(elsewhere.map(|there| (least - there).max(0.0)))
+    let (median, count) = (values[SAMPLES], values.len());
+    let target = Tensor::new(values, &Device::Cpu)?;
+    let of = |at: f64| -> Result<f64> {
+        let constant = Tensor::full(at, count, &Device::Cpu)?;
+        Ok(mae(&constant, &target, &LossOptions::default())?.to_scalar()?)
+    };
+    let least = of(median)?;
+    let elsewhere: Result<Vec<f64>> = (-300..=300).map(|step| of(f64::from(step) / 100.0)).collect();
+    Ok(largest(elsewhere?.into_iter().map(|there| (least - there).max(0.0))))
 }
 
 /// The relative error of the Monte Carlo mean of ln p(x) - ln q(x), x ~ p, against
@@ -122,7 +126,7 @@ fn gradient_of_cross_entropy(cases: &mut Stream) -> Result<(Rows, Vec<usize>, Ro
     let target: Vec<u32> = labels.iter().map(|label| *label as u32).collect();
     let target = Tensor::new(target, &Device::Cpu)?;
     let variable = Var::from_tensor(&tensor(&logits)?)?;
-    let options = ClassOptions { reduction: Reduction::Sum, ..Default::default() };
+    let options = reduced(Reduction::Sum);
     let gradients = cross_entropy(&variable, Target::Indices(&target), &options)?.backward()?;
     let gradient = gradients
         .get(&variable)
@@ -151,8 +155,9 @@ fn tensor(rows: &[Vec<f64>]) -> Result<Tensor> {
     Ok(Tensor::from_vec(flat, (rows.len(), CLASSES), &Device::Cpu)?)
 }
 
-fn unreduced() -> ClassOptions {
-    ClassOptions { reduction: Reduction::None, ..Default::default() }
+fn reduced(reduction: Reduction) -> ClassOptions {
+    let loss = LossOptions { reduction, ..Default::default() };
+    ClassOptions { loss, ..Default::default() }
 }
 
 fn relative(found: f64, expected: f64) -> f64 {

@@ -71,7 +71,7 @@ impl Arm for Check {
             Identity::GradientIsPMinusY => cases::gradient_is_p_minus_y(cases)?,
             Identity::TargetUpOthersDown => cases::target_up_others_down(cases)?,
             Identity::MseAtTheMean => cases::mse_at_the_mean(cases)?,
-            Identity::MaeAtTheMedian => cases::mae_at_the_median(cases),
+            Identity::MaeAtTheMedian => cases::mae_at_the_median(cases)?,
             Identity::GaussianKl => cases::gaussian_kl(cases, self.settings.draws),
         };
         // Not `f64::max`, which would lose a NaN.
