@@ -40,5 +40,9 @@ pub use classification::{
     BceWithLogitsOptions, FocalOptions, bce_with_logits, cross_entropy, focal,
 };
 pub use options::{Empty, LossOptions, Reduction};
-pub use regression::{HuberOptions, huber, log_cosh, mae, mse};
+pub use regression::{
+    GaussianNllOptions, HuberOptions, PoissonNllOptions, QuantileOptions, SmoothL1Options,
+    SsimOptions, gaussian_nll, huber, log_cosh, mae, mse, msle, poisson_nll, quantile, smooth_l1,
+    ssim,
+};
 pub use target::Target;

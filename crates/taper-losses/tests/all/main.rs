@@ -5,11 +5,17 @@ mod bce_with_logits;
 mod contract;
 mod cross_entropy;
 mod focal;
+mod gaussian_nll;
 mod golden;
 mod huber;
 mod log_cosh;
 mod mae;
 mod mse;
+mod msle;
+mod poisson_nll;
+mod quantile;
+mod smooth_l1;
+mod ssim;
 
 /// What the [`contract`] is tested on: every loss.
 fn subjects() -> Vec<Vec<contract::Subject>> {
@@ -17,9 +23,15 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         bce_with_logits::subjects(),
         cross_entropy::subjects(),
         focal::subjects(),
+        gaussian_nll::subjects(),
         huber::subjects(),
         log_cosh::subjects(),
         mae::subjects(),
         mse::subjects(),
+        msle::subjects(),
+        poisson_nll::subjects(),
+        quantile::subjects(),
+        smooth_l1::subjects(),
+        ssim::subjects(),
     ]
 }
