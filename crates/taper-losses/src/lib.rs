@@ -37,7 +37,8 @@ mod target;
 
 pub use classes::ClassOptions;
 pub use classification::{
-    BceWithLogitsOptions, FocalOptions, bce_with_logits, cross_entropy, focal,
+    BceWithLogitsOptions, FocalOptions, GeneralizedCrossEntropyOptions, Poly1Options,
+    bce_with_logits, cross_entropy, focal, generalized_cross_entropy, nll, poly1,
 };
 pub use options::{Empty, LossOptions, Reduction};
 pub use regression::{

@@ -6,6 +6,7 @@ mod contract;
 mod cross_entropy;
 mod focal;
 mod gaussian_nll;
+mod generalized_cross_entropy;
 mod golden;
 mod huber;
 mod log_cosh;
@@ -16,6 +17,8 @@ mod poisson_nll;
 mod quantile;
 mod smooth_l1;
 mod ssim;
+mod nll;
+mod poly1;
 
 /// What the [`contract`] is tested on: every loss.
 fn subjects() -> Vec<Vec<contract::Subject>> {
@@ -24,6 +27,7 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         cross_entropy::subjects(),
         focal::subjects(),
         gaussian_nll::subjects(),
+        generalized_cross_entropy::subjects(),
         huber::subjects(),
         log_cosh::subjects(),
         mae::subjects(),
@@ -33,5 +37,7 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         quantile::subjects(),
         smooth_l1::subjects(),
         ssim::subjects(),
+        nll::subjects(),
+        poly1::subjects(),
     ]
 }
