@@ -27,18 +27,19 @@ def uniform(*shape, low=0.0, high=1.0):
     return sixteenths(low + (high - low) * torch.rand(shape))
 
 
-def write(script, cases, losses, of="input", weigh=None, seed=1):
+def write(script, cases, losses, of="input", weigh=None, seed=1, counts=None):
     """Writes one row for each case of `cases()`.
 
     Rows go through the reductions in turn, and through: neither weights nor a mask, weights, a mask, both, of the
-    first axis or of all. `weigh(case)`, where class weights are, gives that part of the weights of a weighted mean.
+    first axis or of all. `weigh(case)`, where class weights are, gives that part of the weights of a weighted mean,
+    and `counts(case)` which losses count beside those that the mask leaves out.
     """
     torch.manual_seed(seed)
     turns = zip(itertools.cycle(itertools.product(REDUCTIONS, (0, 1, 2, 3))), cases())
-    golden.write(script, [_row(case, losses, of, weigh, *turn) for turn, case in turns])
+    golden.write(script, [_row(case, losses, of, weigh, counts, *turn) for turn, case in turns])
 
 
-def _row(case, losses, of, weigh, reduction, kind):
+def _row(case, losses, of, weigh, counts, reduction, kind):
     case = dict(case)
     shape = losses(case, case[of]).shape
     if shape:
@@ -49,8 +50,8 @@ def _row(case, losses, of, weigh, reduction, kind):
             case["mask"] = torch.randint(2, shape)
             case["mask"].view(-1)[0] = 1
     upstream = normal(*shape) if reduction == "none" else torch.tensor(1.0)
-    double = _evaluate(case, losses, of, weigh, reduction, upstream, torch.float64)
-    single = _evaluate(case, losses, of, weigh, reduction, upstream, torch.float32)
+    double = _evaluate(case, losses, of, weigh, counts, reduction, upstream, torch.float64)
+    single = _evaluate(case, losses, of, weigh, counts, reduction, upstream, torch.float32)
     kept = {key: golden.tensor(value) if torch.is_tensor(value) else value for key, value in case.items()}
     kept |= {"name": f"{list(case[of].shape)} {reduction}", "reduction": reduction, "upstream": golden.tensor(upstream)}
     for name, values in double.items():
@@ -59,7 +60,7 @@ def _row(case, losses, of, weigh, reduction, kind):
     return kept
 
 
-def _evaluate(case, losses, of, weigh, reduction, upstream, dtype):
+def _evaluate(case, losses, of, weigh, counts, reduction, upstream, dtype):
     case = {key: value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
             for key, value in case.items()}
     x = case[of].clone().requires_grad_()
@@ -69,12 +70,42 @@ def _evaluate(case, losses, of, weigh, reduction, upstream, dtype):
     mask = spread(torch.ones(()) if case.get("mask") is None else case["mask"])
     if case.get("ignore_index") is not None:
         mask = mask * _kept(case)
+    if counts is not None:
+        mask = mask * counts(case)
     each = torch.where(mask == 0, torch.zeros((), dtype=dtype), each * weights)
     of_classes = 1.0 if weigh is None else weigh(case)
     value = {"none": lambda: each, "sum": each.sum, "mean": lambda: each.sum() / mask.sum(),
              "weighted_mean": lambda: each.sum() / (weights * mask * of_classes).sum()}[reduction]()
     (value * upstream.to(dtype)).sum().backward()
     return {"value": value.detach(), "gradient": x.grad}
+
+
+def view_cases(shapes=((2, 3), (4, 3), (5, 7)), rounds=4, **parameters):
+    """Two views of a batch; `role` says which of them is `input` and so has the gradient."""
+    for shape, turn in itertools.product(shapes, range(rounds)):
+        yield parameters | {"input": normal(*shape), "other": normal(*shape), "role": ("first", "second")[turn % 2]}
+
+
+def views(case, x):
+    """First and second view, without the pairs that the mask leaves out: each pair meets all others."""
+    pair = (x, case["other"]) if case["role"] == "first" else (case["other"], x)
+    return tuple(chosen(case, view) for view in pair)
+
+
+def chosen(case, x):
+    """The rows of `x` that the mask does not leave out, and those for which it has nothing."""
+    if case.get("mask") is None:
+        return x
+    mask = case["mask"].bool()
+    return torch.cat([x[:len(mask)][mask], x[len(mask):]])
+
+
+def placed(case, losses):
+    """The losses of the chosen rows at their places."""
+    if case.get("mask") is None:
+        return losses
+    mask = case["mask"].bool()
+    return torch.zeros(len(mask), dtype=losses.dtype).masked_scatter(mask, losses)
 
 
 def class_cases(shapes=((6, 5), (2, 4, 3)), scale=3.0, **parameters):

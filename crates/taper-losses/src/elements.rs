@@ -152,6 +152,31 @@ impl Elements {
         }
     }
 
+    /// The value of a loss in which elements meet each other: `fused` makes it of the weights, one for each element
+    /// and below 0 where it does not count, and the divisor; `composed` gives the losses.
+    pub(crate) fn reduce_together(
+        self,
+        x: &Tensor,
+        fused: impl FnOnce(Vec<f64>, Divisor) -> Result<Tensor>,
+        composed: impl FnOnce(&Self) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        match self.divisor(None) {
+            Some(divisor) if has_kernels(x) => {
+                let weights = self.weights.as_deref().unwrap_or(&[1.0]);
+                fused(spread(weights, self.shape.elem_count()).collect(), divisor)
+            }
+            Some(divisor) => self.divided(composed(&self)?, divisor),
+            None => self.nothing_left(x, false),
+        }
+    }
+
+    /// The positions of the elements that count, unless all of them do.
+    pub(crate) fn chosen(&self) -> Option<Vec<u32>> {
+        let weights = self.weights.as_ref()?;
+        let all = (0u32..).zip(spread(weights, self.shape.elem_count()));
+        Some(all.filter(|(_, weight)| *weight >= 0.0).map(|(at, _)| at).collect())
+    }
+
     /// What the sum of the losses is divided by, unless it is 0.
     fn divisor(&self, class_weights: Option<&[f64]>) -> Option<Divisor> {
         let divisor = match self.reduction {
@@ -278,6 +303,11 @@ pub(crate) mod tests {
     }
 
     impl Random {
+        /// With sizes of choice.
+        pub(crate) fn of(rows: usize, columns: usize) -> Self {
+            Self { rows, columns, seed: 1, weighted: false, masked: false, divisor: None }
+        }
+
         /// Numbers of a normal distribution.
         pub(crate) fn normal(&self, name: &str, shape: impl Into<Shape>) -> Tensor {
             stream(self.seed, name).normal(0.0, 2.0, shape, DType::F64, &Device::Cpu).unwrap()
@@ -320,7 +350,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn near(actual: &Tensor, expected: &Tensor) {
+    /// That each number is as expected, to an absolute error for those below 1.
+    pub(crate) fn near(actual: &Tensor, expected: &Tensor) {
         let list = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
         for (actual, expected) in list(actual).into_iter().zip(list(expected)) {
             let error = (actual - expected).abs();

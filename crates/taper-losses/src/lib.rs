@@ -29,6 +29,7 @@ mod composition;
 mod divergence;
 mod elements;
 mod elementwise;
+mod embeddings;
 mod fused;
 mod metric;
 mod options;
@@ -39,6 +40,10 @@ pub use classes::ClassOptions;
 pub use classification::{
     BceWithLogitsOptions, FocalOptions, GeneralizedCrossEntropyOptions, Poly1Options,
     bce_with_logits, cross_entropy, focal, generalized_cross_entropy, nll, poly1,
+};
+pub use metric::{
+    BarlowTwinsOptions, InfoNceOptions, NtXentOptions, SupConOptions, VicReg, VicRegOptions,
+    barlow_twins, info_nce, nt_xent, sup_con, vicreg,
 };
 pub use options::{Empty, LossOptions, Reduction};
 pub use regression::{

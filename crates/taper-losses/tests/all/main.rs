@@ -1,14 +1,17 @@
 //! The tests of taper-losses that need more than one file: goldens, properties, gradients, errors.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod barlow_twins;
 mod bce_with_logits;
 mod contract;
 mod cross_entropy;
+mod embeddings;
 mod focal;
 mod gaussian_nll;
 mod generalized_cross_entropy;
 mod golden;
 mod huber;
+mod info_nce;
 mod log_cosh;
 mod mae;
 mod mse;
@@ -19,6 +22,9 @@ mod smooth_l1;
 mod ssim;
 mod nll;
 mod poly1;
+mod nt_xent;
+mod sup_con;
+mod vicreg;
 
 /// What the [`contract`] is tested on: every loss.
 fn subjects() -> Vec<Vec<contract::Subject>> {
@@ -29,6 +35,7 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         gaussian_nll::subjects(),
         generalized_cross_entropy::subjects(),
         huber::subjects(),
+        info_nce::subjects(),
         log_cosh::subjects(),
         mae::subjects(),
         mse::subjects(),
@@ -39,5 +46,7 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         ssim::subjects(),
         nll::subjects(),
         poly1::subjects(),
+        nt_xent::subjects(),
+        sup_con::subjects(),
     ]
 }

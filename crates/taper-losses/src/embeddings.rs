@@ -1,0 +1,110 @@
+//! Losses of batches of embeddings, in which each row meets all others.
+
+use candle_core::{DType, Device, Tensor};
+use taper_core::{Error, Result};
+
+use crate::LossOptions;
+use crate::arguments::{beside, precision};
+use crate::elements::Elements;
+
+/// The norm below which an embedding has no direction, as in `torch.nn.functional.normalize`.
+pub(crate) const SHORTEST: f64 = 1e-12;
+
+/// `x` in the dtype of the computation, if it is (N, D) with at least one dimension.
+pub(crate) fn rows(operation: &'static str, argument: &str, x: &Tensor) -> Result<Tensor> {
+    let dtype = precision(operation, argument, x)?;
+    match x.dims() {
+        [_, dimension] if *dimension > 0 => Ok(x.to_dtype(dtype)?),
+        dims => {
+            let expected = "of shape (N, D) with at least one dimension D";
+            Err(Error::argument(operation, argument, expected, format!("{dims:?}")))
+        }
+    }
+}
+
+/// Two views of a batch.
+pub(crate) fn views(
+    operation: &'static str,
+    first: &Tensor,
+    second: &Tensor,
+) -> Result<(Tensor, Tensor)> {
+    let wide = rows(operation, "first", first)?;
+    Ok((wide, beside(operation, "second", second, "first", first)?))
+}
+
+/// The number of rows of the first view, of which there should be several.
+pub(crate) fn several(operation: &'static str, first: &Tensor) -> Result<usize> {
+    match first.dim(0)? {
+        0 | 1 => {
+            let received = format!("{:?}", first.dims());
+            Err(Error::argument(operation, "first", "of at least two rows", received))
+        }
+        count => Ok(count),
+    }
+}
+
+/// The rows of a batch, of which each has a loss.
+pub(crate) fn elements(
+    operation: &'static str,
+    argument: &'static str,
+    x: &Tensor,
+    options: &LossOptions,
+) -> Result<Elements> {
+    Elements::new(operation, argument, x.dim(0)?, options)
+}
+
+/// That `temperature` is above 0 and finite.
+pub(crate) fn check_temperature(operation: &'static str, temperature: f64) -> Result<()> {
+    if temperature > 0.0 && temperature.is_finite() {
+        return Ok(());
+    }
+    Err(Error::argument(operation, "temperature", "above 0 and finite", temperature))
+}
+
+/// The rows of `x` that count and those behind them that have no loss, in their order.
+pub(crate) fn chosen(elements: &Elements, x: &Tensor) -> Result<Tensor> {
+    let Some(mut rows) = elements.chosen() else {
+        return Ok(x.clone());
+    };
+    rows.extend(elements.shape().elem_count() as u32..x.dim(0)? as u32);
+    let count = rows.len();
+    Ok(x.contiguous()?.index_select(&Tensor::from_vec(rows, count, x.device())?, 0)?)
+}
+
+/// The losses of the rows that count at their places, 0 elsewhere.
+pub(crate) fn placed(elements: &Elements, losses: &Tensor) -> Result<Tensor> {
+    let Some(rows) = elements.chosen() else {
+        return Ok(losses.clone());
+    };
+    let all = Tensor::zeros(elements.shape(), losses.dtype(), losses.device())?;
+    let rows = Tensor::from_vec(rows, losses.dim(0)?, losses.device())?;
+    Ok(all.index_add(&rows, losses, 0)?)
+}
+
+/// The losses of rows of `x` none of which counts: 0, with the gradient 0.
+pub(crate) fn none(x: &Tensor) -> Result<Tensor> {
+    let nothing = x.zeros_like()?;
+    let no = nothing.to_dtype(DType::U8)?;
+    Ok(no.where_cond(x, &nothing)?.sum(1)?)
+}
+
+/// Each row over its norm; one without a direction over [`SHORTEST`], and without a gradient.
+pub(crate) fn unit(x: &Tensor) -> Result<Tensor> {
+    let square = x.sqr()?.sum_keepdim(1)?;
+    let short = square.lt(SHORTEST * SHORTEST)?;
+    let norm = short.where_cond(&square.ones_like()?, &square)?.sqrt()?;
+    let short = short.broadcast_as(x.shape())?;
+    Ok(short.where_cond(&(x.detach() / SHORTEST)?, &x.broadcast_div(&norm)?)?)
+}
+
+/// The cosines of the rows of `x` with those of `y` over the temperature.
+pub(crate) fn similarities(x: &Tensor, y: &Tensor, temperature: f64) -> Result<Tensor> {
+    Ok((unit(x)?.matmul(&unit(y)?.t()?)? / temperature)?)
+}
+
+/// −∞ on the diagonal of a square matrix, which gets no gradient there: no row meets itself.
+pub(crate) fn without_diagonal(x: &Tensor) -> Result<Tensor> {
+    let diagonal = Tensor::eye(x.dim(0)?, DType::U8, &Device::Cpu)?.to_device(x.device())?;
+    let nothing = (x.ones_like()? * f64::NEG_INFINITY)?;
+    Ok(diagonal.where_cond(&nothing, x)?)
+}
