@@ -37,18 +37,8 @@ mod regression;
 mod target;
 
 pub use classes::ClassOptions;
-pub use classification::{
-    BceWithLogitsOptions, FocalOptions, GeneralizedCrossEntropyOptions, Poly1Options,
-    bce_with_logits, cross_entropy, focal, generalized_cross_entropy, nll, poly1,
-};
-pub use metric::{
-    BarlowTwinsOptions, InfoNceOptions, NtXentOptions, SupConOptions, VicReg, VicRegOptions,
-    barlow_twins, info_nce, nt_xent, sup_con, vicreg,
-};
+pub use classification::*;
+pub use metric::*;
 pub use options::{Empty, LossOptions, Reduction};
-pub use regression::{
-    GaussianNllOptions, HuberOptions, PoissonNllOptions, QuantileOptions, SmoothL1Options,
-    SsimOptions, gaussian_nll, huber, log_cosh, mae, mse, msle, poisson_nll, quantile, smooth_l1,
-    ssim,
-};
+pub use regression::*;
 pub use target::Target;

@@ -26,8 +26,10 @@ pub(crate) struct Subject {
     /// Whether the losses are finite at inputs of ±1e4.
     pub(crate) unbounded: bool,
     /// The loss of the first rows of the input, in its dtype.
-    pub(crate) loss: Box<dyn Fn(&Tensor, &LossOptions) -> Result<Tensor>>,
+    pub(crate) loss: Box<Loss>,
 }
+
+type Loss = dyn Fn(&Tensor, &LossOptions) -> Result<Tensor>;
 
 impl Subject {
     fn shape(&self) -> &[usize] {

@@ -16,13 +16,13 @@ mod log_cosh;
 mod mae;
 mod mse;
 mod msle;
+mod nll;
+mod nt_xent;
 mod poisson_nll;
+mod poly1;
 mod quantile;
 mod smooth_l1;
 mod ssim;
-mod nll;
-mod poly1;
-mod nt_xent;
 mod sup_con;
 mod vicreg;
 
