@@ -1,29 +1,105 @@
-//! docs/catalogue.md: every public unit on one page, from the units' cards.
+//! docs/catalogue.md: every public unit on one page, from the units' cards, with the curves of the losses.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 
 use crate::cards::{Unit, units};
+use crate::process::{cargo, run, target_folder};
+use crate::tree;
 
 /// Where the catalogue is, relative to the root.
-pub(crate) const PATH: &str = "docs/catalogue.md";
+const PATH: &str = "docs/catalogue.md";
 
 const HEAD: &str = "# Catalogue
 
 Every public unit, from its card. Written by `cargo xtask catalogue`; edit the cards, not this page.
 ";
 
+/// Where the figures are: for each package that has some a folder, with `unit.svg`.
+const FIGURES: &str = "docs/figures";
+
+/// The package whose units have curves, and the example that draws them.
+const DRAWN: (&str, &str) = ("taper-losses", "curves");
+
+/// Writes the page and its figures.
+pub(crate) fn write(root: &Path) -> Result<()> {
+    let figures = root.join(FIGURES).join(DRAWN.0);
+    remove(&figures)?;
+    draw(root, &figures)?;
+    let path = root.join(PATH);
+    fs::write(&path, text(root)?).with_context(|| format!("writing {}", path.display()))
+}
+
+/// An error where the page or a figure is not what would be written.
+pub(crate) fn check(root: &Path) -> Result<()> {
+    let stale = |what: &str, difference: &str| {
+        bail!("{what} is stale; `cargo xtask catalogue` writes it anew\n{difference}")
+    };
+    let fresh = target_folder().unwrap_or_else(|| root.join("target")).join(DRAWN.1);
+    remove(&fresh)?;
+    draw(root, &fresh)?;
+    let (there, wanted) = (figures(root, DRAWN.0)?, tree::texts(&fresh, Path::new(""), "svg")?);
+    let names = there.iter().map(|(name, _)| name).chain(wanted.iter().map(|(name, _)| name));
+    for name in names {
+        let of = |figures: &[(PathBuf, String)]| {
+            figures.iter().find(|(other, _)| other == name).map(|(_, text)| text.clone())
+        };
+        let (there, wanted) = (of(&there).unwrap_or_default(), of(&wanted).unwrap_or_default());
+        if let Some(difference) = first_difference(&there, &wanted) {
+            return stale(&format!("{FIGURES}/{}/{}", DRAWN.0, name.display()), &difference);
+        }
+    }
+    // No file is as stale as an old one.
+    let there = fs::read_to_string(root.join(PATH)).unwrap_or_default();
+    match first_difference(&there, &text(root)?) {
+        None => Ok(()),
+        Some(difference) => stale(PATH, &difference),
+    }
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    match folder.exists() {
+        true => {
+            fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))
+        }
+        false => Ok(()),
+    }
+}
+
+fn draw(root: &Path, folder: &Path) -> Result<()> {
+    let (package, example) = DRAWN;
+    let mut command = cargo();
+    command.args(["run", "--quiet", "--locked", "--package", package, "--example", example, "--"]);
+    run(command.arg(folder).current_dir(root))
+}
+
+/// The figures of a package, by their names.
+fn figures(root: &Path, package: &str) -> Result<Vec<(PathBuf, String)>> {
+    tree::texts(&root.join(FIGURES).join(package), Path::new(""), "svg")
+}
+
 /// The catalogue's text.
-pub(crate) fn text(root: &Path) -> Result<String> {
+fn text(root: &Path) -> Result<String> {
     let mut text = HEAD.to_owned();
-    let mut package = "";
+    let (mut package, mut drawn) = ("", Vec::new());
     for unit in units(root)? {
         if unit.package != package {
             package = unit.package;
-            text += &format!("\n## {package}\n\n| unit | what it is | equation |\n|---|---|---|\n");
+            drawn = figures(root, package)?.into_iter().map(|(name, _)| name).collect();
+            let (title, line) = match drawn.is_empty() {
+                true => ("", ""),
+                false => (" value and gradient |", "---|"),
+            };
+            let header = format!("| unit | what it is | equation |{title}\n|---|---|---|{line}\n");
+            text += &format!("\n## {package}\n\n{header}");
         }
         text += &row(&unit);
+        if !drawn.is_empty() {
+            text += &curve(&unit, &drawn);
+        }
+        text += "\n";
     }
     Ok(text)
 }
@@ -35,7 +111,22 @@ fn row(unit: &Unit) -> String {
     let sentence =
         summary.split_once(". ").map_or(summary.clone(), |(first, _)| format!("{first}."));
     let equation = first_paragraph(unit.section("Equation").unwrap_or_default());
-    format!("| {link} | {} | {} |\n", cell(&sentence), cell(&equation))
+    format!("| {link} | {} | {} |", cell(&sentence), cell(&equation))
+}
+
+/// The cell of a unit's figure, empty where it has none.
+fn curve(unit: &Unit, drawn: &[PathBuf]) -> String {
+    let name = format!("{}.svg", unit.name);
+    match drawn.iter().any(|figure| figure == Path::new(&name)) {
+        false => " |".to_owned(),
+        true => {
+            let source = format!("figures/{}/{name}", unit.package);
+            format!(
+                " <img src=\"{source}\" width=\"260\" alt=\"{}: value and gradient\"> |",
+                unit.name
+            )
+        }
+    }
 }
 
 /// The lines up to the first empty one as one line; list items stay apart.
@@ -80,7 +171,7 @@ fn cell(text: &str) -> String {
 }
 
 /// The first line in which two texts differ, as a diff shows it.
-pub(crate) fn first_difference(there: &str, wanted: &str) -> Option<String> {
+fn first_difference(there: &str, wanted: &str) -> Option<String> {
     if there == wanted {
         return None;
     }
@@ -134,6 +225,30 @@ mod tests {
             ),
             "| [`mae`](../crates/taper-losses/src/mae.rs) | An `Init` in [−`a`, `b`] or `C`. | `A`: 1 - a<br>`B`: x |\n"
         );
+    }
+
+    #[test]
+    fn a_drawn_unit_has_its_figure_and_the_others_an_empty_cell() {
+        let root = tree(&[
+            (
+                "crates/taper-losses/src/mae.rs",
+                "/// One.\n///\n/// # Equation\n/// 1\npub fn mae() {}\n",
+            ),
+            (
+                "crates/taper-losses/src/mse.rs",
+                "/// Two.\n///\n/// # Equation\n/// 2\npub fn mse() {}\n",
+            ),
+            ("docs/figures/taper-losses/mae.svg", ""),
+        ]);
+        let page = text(root.path()).unwrap();
+        let rows: Vec<_> = page.lines().rev().take(2).collect();
+        assert!(rows[1].ends_with(
+            "| One. | 1 | <img src=\"figures/taper-losses/mae.svg\" width=\"260\" alt=\"mae: value and gradient\"> |"
+        ));
+        assert!(rows[0].ends_with("| Two. | 2 | |"), "{}", rows[0]);
+        assert!(page.contains(
+            "| unit | what it is | equation | value and gradient |\n|---|---|---|---|\n"
+        ));
     }
 
     #[test]

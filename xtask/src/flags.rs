@@ -96,9 +96,9 @@ xflags::xflags! {
             /// Without --peers: `cargo bench`'s arguments.
             repeated arguments: OsString
         }
-        /// Writes docs/catalogue.md from the units' cards.
+        /// Writes docs/catalogue.md from the units' cards, and the figures of the losses.
         cmd catalogue {
-            /// Fails where the file is not what would be written, and writes nothing.
+            /// Fails where they are not what would be written, and writes nothing.
             optional --check
         }
     }

@@ -13,11 +13,10 @@ mod taper;
 mod tidy;
 mod tree;
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use flags::{Xtask, XtaskCmd};
 
 fn main() -> ExitCode {
@@ -46,24 +45,7 @@ fn dispatch(root: &Path, command: XtaskCmd) -> Result<()> {
             bail!("bench: --only, --without and the like go with --peers")
         }
         XtaskCmd::Bench(flags) => bench::bench(root, &flags.arguments),
-        XtaskCmd::Catalogue(flags) => write_catalogue(root, flags.check),
-    }
-}
-
-/// Writes docs/catalogue.md, or checks that it is what would be written.
-fn write_catalogue(root: &Path, check: bool) -> Result<()> {
-    let text = catalogue::text(root)?;
-    let path = root.join(catalogue::PATH);
-    if !check {
-        return fs::write(&path, text).with_context(|| format!("writing {}", path.display()));
-    }
-    // No file is as stale as an old one.
-    let there = fs::read_to_string(&path).unwrap_or_default();
-    match catalogue::first_difference(&there, &text) {
-        None => Ok(()),
-        Some(difference) => bail!(
-            "{} is stale; `cargo xtask catalogue` writes it anew\n{difference}",
-            catalogue::PATH
-        ),
+        XtaskCmd::Catalogue(flags) if flags.check => catalogue::check(root),
+        XtaskCmd::Catalogue(_) => catalogue::write(root),
     }
 }

@@ -37,6 +37,7 @@ mod number;
 mod page;
 mod plot;
 mod report;
+mod svg;
 mod template;
 
 pub use self::csv::csv;
@@ -50,3 +51,4 @@ pub use report::{
     Arm, Badge, Claim, Criterion, DataSet, Effect, Interval, Made, Measure, Range, Report, Run,
     SeedValue, SignFlip, Tone, Tuning,
 };
+pub use svg::svg;
