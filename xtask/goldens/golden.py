@@ -10,9 +10,23 @@ import math
 import os
 import pathlib
 import platform
+import sys
 from importlib.metadata import version
 
 import numpy
+
+
+# The packages of requirements.txt, by the modules that scripts import.
+PACKAGES = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "keras": "keras",
+    "pytorch_metric_learning": "pytorch-metric-learning",
+    "pytorch_msssim": "pytorch-msssim",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+}
 
 
 def tensor(values):
@@ -29,7 +43,7 @@ def write(script, cases):
     Where TAPER_GOLDEN_OUT names a folder it writes to `<crate>/<stem>.json` in there, for comparison.
     """
     made_by = {"python": platform.python_version()}
-    made_by |= {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn")}
+    made_by |= {package: version(package) for module, package in PACKAGES.items() if module in sys.modules}
     lines = ",\n".join("    " + json.dumps(_plain(case), allow_nan=False) for case in cases)
     text = '{\n  "made_by": ' + json.dumps(made_by) + ',\n  "cases": [\n' + lines + "\n  ]\n}\n"
     path = pathlib.Path(script).resolve().with_suffix(".json")
