@@ -17,7 +17,8 @@ pub(super) fn entropy_plus_kl(cases: &mut Stream) -> Result<f64> {
     let targets = softmax(&random_logits(cases));
     let p = tensor(&targets)?;
     let loss: Vec<f64> =
-        cross_entropy(&tensor(&logits)?, Target::Probabilities(&p), &reduced(Reduction::None))?.to_vec1()?;
+        cross_entropy(&tensor(&logits)?, Target::Probabilities(&p), &reduced(Reduction::None))?
+            .to_vec1()?;
     let q = softmax(&logits);
     let errors = targets.iter().zip(&q).zip(loss).map(|((p, q), loss)| {
         let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
@@ -100,7 +101,8 @@ pub(super) fn mae_at_the_median(cases: &mut Stream) -> Result<f64> {
         Ok(mae(&constant, &target, &LossOptions::default())?.to_scalar()?)
     };
     let least = of(median)?;
-    let elsewhere: Result<Vec<f64>> = (-300..=300).map(|step| of(f64::from(step) / 100.0)).collect();
+    let elsewhere: Result<Vec<f64>> =
+        (-300..=300).map(|step| of(f64::from(step) / 100.0)).collect();
     Ok(largest(elsewhere?.into_iter().map(|there| (least - there).max(0.0))))
 }
 
