@@ -27,15 +27,16 @@ def uniform(*shape, low=0.0, high=1.0):
     return sixteenths(low + (high - low) * torch.rand(shape))
 
 
-def write(script, cases, losses, of="input", weigh=None, seed=1, counts=None):
+def write(script, cases, losses, of="input", weigh=None, seed=1, counts=None, plain=False):
     """Writes one row for each case of `cases()`.
 
     Rows go through the reductions in turn, and through: neither weights nor a mask, weights, a mask, both, of the
     first axis or of all. `weigh(case)`, where class weights are, gives that part of the weights of a weighted mean,
-    and `counts(case)` which losses count beside those that the mask leaves out.
+    and `counts(case)` which losses count beside those that the mask leaves out. `plain` cases are not reduced.
     """
     torch.manual_seed(seed)
-    turns = zip(itertools.cycle(itertools.product(REDUCTIONS, (0, 1, 2, 3))), cases())
+    turns = (("none", 0),) if plain else itertools.product(REDUCTIONS, (0, 1, 2, 3))
+    turns = zip(itertools.cycle(turns), cases())
     golden.write(script, [_row(case, losses, of, weigh, counts, *turn) for turn, case in turns])
 
 
@@ -87,10 +88,14 @@ def view_cases(shapes=((2, 3), (4, 3), (5, 7)), rounds=4, **parameters):
         yield parameters | {"input": normal(*shape), "other": normal(*shape), "role": ("first", "second")[turn % 2]}
 
 
+def both(case, x):
+    """First and second view."""
+    return (x, case["other"]) if case["role"] == "first" else (case["other"], x)
+
+
 def views(case, x):
     """First and second view, without the pairs that the mask leaves out: each pair meets all others."""
-    pair = (x, case["other"]) if case["role"] == "first" else (case["other"], x)
-    return tuple(chosen(case, view) for view in pair)
+    return tuple(chosen(case, view) for view in both(case, x))
 
 
 def chosen(case, x):

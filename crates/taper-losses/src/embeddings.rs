@@ -1,10 +1,10 @@
 //! Losses of batches of embeddings, in which each row meets all others.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 use taper_core::{Error, Result};
 
 use crate::LossOptions;
-use crate::arguments::{beside, precision};
+use crate::arguments::{beside, expect_shape, precision};
 use crate::elements::Elements;
 
 /// The norm below which an embedding has no direction, as in `torch.nn.functional.normalize`.
@@ -32,15 +32,48 @@ pub(crate) fn views(
     Ok((wide, beside(operation, "second", second, "first", first)?))
 }
 
-/// The number of rows of the first view, of which there should be several.
-pub(crate) fn several(operation: &'static str, first: &Tensor) -> Result<usize> {
-    match first.dim(0)? {
+/// The number of rows of `x`, of which there should be several.
+pub(crate) fn several(operation: &'static str, argument: &str, x: &Tensor) -> Result<usize> {
+    match x.dim(0)? {
         0 | 1 => {
-            let received = format!("{:?}", first.dims());
-            Err(Error::argument(operation, "first", "of at least two rows", received))
+            let received = format!("{:?}", x.dims());
+            Err(Error::argument(operation, argument, "of at least two rows", received))
         }
         count => Ok(count),
     }
+}
+
+/// The labels on the host, if there is one for each of so many rows.
+pub(crate) fn labels(operation: &'static str, labels: &Tensor, rows: usize) -> Result<Vec<i64>> {
+    if !labels.dtype().is_int() {
+        let received = format!("{:?}", labels.dtype());
+        return Err(Error::argument(operation, "labels", "of an integer dtype", received));
+    }
+    expect_shape(operation, "labels", labels, &[rows])?;
+    Ok(labels.to_device(&Device::Cpu)?.to_dtype(DType::I64)?.to_vec1()?)
+}
+
+/// Which of two kinds each loss is of, in the dtype of the computation and without gradient, if every one that counts
+/// has one of the two `values`. Comparisons and labels give it, so it may be of any dtype.
+pub(crate) fn kinds(
+    operation: &'static str,
+    target: &Tensor,
+    values: [i8; 2],
+    dtype: DType,
+    elements: &Elements,
+) -> Result<Tensor> {
+    expect_shape(operation, "target", target, elements.shape().dims())?;
+    let target = target.detach().to_dtype(dtype)?;
+    let [high, low] = values;
+    let is_right = |value| value == f64::from(high) || value == f64::from(low);
+    elements.expect("target", &target, &format!("{high} or {low}"), is_right)?;
+    elements.hide(&target)
+}
+
+/// max(0, x), with the derivative 0 at 0, where that of candle's relu is 1.
+pub(crate) fn hinge(x: &Tensor) -> Result<Tensor> {
+    // What is not above 0 is cut off, not what is kept, so that NaN stays.
+    Ok(x.le(0.0)?.where_cond(&x.zeros_like()?, x)?)
 }
 
 /// The rows of a batch, of which each has a loss.
@@ -88,9 +121,9 @@ pub(crate) fn none(x: &Tensor) -> Result<Tensor> {
     Ok(no.where_cond(x, &nothing)?.sum(1)?)
 }
 
-/// Each row over its norm; one without a direction over [`SHORTEST`], and without a gradient.
+/// Each row, along the last axis, over its norm; one without a direction over [`SHORTEST`], and without a gradient.
 pub(crate) fn unit(x: &Tensor) -> Result<Tensor> {
-    let square = x.sqr()?.sum_keepdim(1)?;
+    let square = x.sqr()?.sum_keepdim(D::Minus1)?;
     let short = square.lt(SHORTEST * SHORTEST)?;
     let norm = short.where_cond(&square.ones_like()?, &square)?.sqrt()?;
     let short = short.broadcast_as(x.shape())?;

@@ -89,7 +89,7 @@ pub fn barlow_twins(
         return Err(Error::argument(NAME, "eps", "above 0 and finite", eps));
     }
     let (first, second) = views(NAME, first, second)?;
-    let count = several(NAME, &first)?;
+    let count = several(NAME, "first", &first)?;
     let (first, second) = (standardised(&first, eps)?, standardised(&second, eps)?);
     let correlation = (first.t()?.matmul(&second)? / count as f64)?;
     let dimension = correlation.dim(0)?;

@@ -1,11 +1,11 @@
 //! The supervised contrastive loss.
 
-use candle_core::{DType, Device, Tensor};
-use taper_core::{Error, Result};
+use candle_core::{Device, Tensor};
+use taper_core::Result;
 
-use crate::arguments::expect_shape;
 use crate::embeddings::{
-    check_temperature, chosen, elements, none, placed, rows, similarities, without_diagonal,
+    check_temperature, chosen, elements, labels as labels_of, none, placed, rows, similarities,
+    without_diagonal,
 };
 use crate::{ClassOptions, LossOptions, Reduction, Target, cross_entropy};
 
@@ -87,7 +87,7 @@ impl Default for SupConOptions {
 pub fn sup_con(embeddings: &Tensor, labels: &Tensor, options: &SupConOptions) -> Result<Tensor> {
     check_temperature(NAME, options.temperature)?;
     let wide = rows(NAME, "embeddings", embeddings)?;
-    let labels = integers(labels, embeddings.dim(0)?)?;
+    let labels = labels_of(NAME, labels, embeddings.dim(0)?)?;
     let mut elements = elements(NAME, "embeddings", &wide, &options.loss)?;
     let few = chosen(&elements, &wide)?;
     let kept: Vec<usize> = match elements.chosen() {
@@ -115,16 +115,6 @@ pub fn sup_con(embeddings: &Tensor, labels: &Tensor, options: &SupConOptions) ->
         elements = elements.keep("labels", &counts);
     }
     elements.reduce_losses(losses, None)
-}
-
-/// The labels on the host, if there is one for each of so many rows.
-fn integers(labels: &Tensor, rows: usize) -> Result<Vec<i64>> {
-    if !labels.dtype().is_int() {
-        let received = format!("{:?}", labels.dtype());
-        return Err(Error::argument(NAME, "labels", "of an integer dtype", received));
-    }
-    expect_shape(NAME, "labels", labels, &[rows])?;
-    Ok(labels.to_device(&Device::Cpu)?.to_dtype(DType::I64)?.to_vec1()?)
 }
 
 /// Who is a positive of whom.

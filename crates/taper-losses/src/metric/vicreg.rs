@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 use taper_core::{Error, Result};
 
-use crate::embeddings::{several, views};
+use crate::embeddings::{hinge, several, views};
 
 const NAME: &str = "vicreg";
 
@@ -121,7 +121,7 @@ pub fn vicreg(first: &Tensor, second: &Tensor, options: &VicRegOptions) -> Resul
         return Err(Error::argument(NAME, "eps", "above 0 and finite", eps));
     }
     let (first, second) = views(NAME, first, second)?;
-    several(NAME, &first)?;
+    several(NAME, "first", &first)?;
     let of_pairs = (&first - &second)?.sqr()?.mean_all()?;
     let (first, second) = (Spread::of(&first)?, Spread::of(&second)?);
     let hinges = (first.hinge(deviation, eps)? + second.hinge(deviation, eps)?)?;
@@ -153,8 +153,7 @@ impl Spread {
     fn hinge(&self, least: f64, eps: f64) -> Result<Tensor> {
         let variance = (self.centred.sqr()?.sum(0)? / self.freedom)?;
         let missing = (variance + eps)?.sqrt()?.affine(-1.0, least)?;
-        // By a choice: the derivative of candle's relu is 1 at 0.
-        Ok(missing.gt(0.0)?.where_cond(&missing, &missing.zeros_like()?)?.mean_all()?)
+        Ok(hinge(&missing)?.mean_all()?)
     }
 
     /// The sum of the squared covariances of different dimensions, over the dimensions.

@@ -189,3 +189,29 @@ pub(crate) fn holds_for_a_batch(
     assert_eq!(loss(&whole, &whole).unwrap_err().to_string(), expected);
     views_are_checked(name, loss)
 }
+
+/// That a target of five pairs is checked to have one of two values where a pair counts.
+pub(crate) fn kinds_are_checked(
+    name: &str,
+    [high, low]: [f64; 2],
+    wrong: &[f64],
+    loss: impl Fn(&Tensor, &LossOptions) -> Result<Tensor>,
+) -> Result<()> {
+    let plain = LossOptions::default();
+    let few = Tensor::new(&[high; 4], &CPU)?;
+    assert_eq!(
+        loss(&few, &plain).unwrap_err().to_string(),
+        format!("{name}: target should be of shape [5], got [4]")
+    );
+    for wrong in wrong {
+        let target = Tensor::new(&[high, low, *wrong, low, high], &CPU)?;
+        assert_eq!(
+            loss(&target, &plain).unwrap_err().to_string(),
+            format!("{name}: target[2] should be {high} or {low}, got {wrong}")
+        );
+        let mask = Some(Tensor::new(&[1u8, 1, 0, 1, 1], &CPU)?);
+        let value = loss(&target, &LossOptions { mask, ..plain.clone() })?;
+        assert!(scalar(&value).is_finite());
+    }
+    Ok(())
+}

@@ -4,16 +4,21 @@
 mod barlow_twins;
 mod bce_with_logits;
 mod contract;
+mod contrastive;
+mod cosine_embedding;
 mod cross_entropy;
+mod distance;
 mod embeddings;
 mod focal;
 mod gaussian_nll;
 mod generalized_cross_entropy;
 mod golden;
+mod hinge_embedding;
 mod huber;
 mod info_nce;
 mod log_cosh;
 mod mae;
+mod margin_ranking;
 mod mse;
 mod msle;
 mod nll;
@@ -24,6 +29,7 @@ mod quantile;
 mod smooth_l1;
 mod ssim;
 mod sup_con;
+mod triplet_margin;
 mod vicreg;
 
 /// What the [`contract`] is tested on: every loss.
@@ -48,5 +54,10 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         poly1::subjects(),
         nt_xent::subjects(),
         sup_con::subjects(),
+        triplet_margin::subjects(),
+        contrastive::subjects(),
+        cosine_embedding::subjects(),
+        hinge_embedding::subjects(),
+        margin_ranking::subjects(),
     ]
 }
