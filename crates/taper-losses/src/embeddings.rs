@@ -104,6 +104,11 @@ pub(crate) fn chosen(elements: &Elements, x: &Tensor) -> Result<Tensor> {
     Ok(x.contiguous()?.index_select(&Tensor::from_vec(rows, count, x.device())?, 0)?)
 }
 
+/// The rows of `x` (N, D) at these places.
+pub(crate) fn select(x: &Tensor, rows: &Tensor) -> Result<Tensor> {
+    Ok(x.contiguous()?.index_select(rows, 0)?)
+}
+
 /// The losses of the rows that count at their places, 0 elsewhere.
 pub(crate) fn placed(elements: &Elements, losses: &Tensor) -> Result<Tensor> {
     let Some(rows) = elements.chosen() else {

@@ -1,6 +1,7 @@
 //! The tests of taper-losses that need more than one file: goldens, properties, gradients, errors.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod alignment;
 mod barlow_twins;
 mod bce_with_logits;
 mod contract;
@@ -19,6 +20,7 @@ mod info_nce;
 mod log_cosh;
 mod mae;
 mod margin_ranking;
+mod miners;
 mod mse;
 mod msle;
 mod nll;
@@ -30,34 +32,36 @@ mod smooth_l1;
 mod ssim;
 mod sup_con;
 mod triplet_margin;
+mod uniformity;
 mod vicreg;
 
 /// What the [`contract`] is tested on: every loss.
 fn subjects() -> Vec<Vec<contract::Subject>> {
     vec![
+        alignment::subjects(),
         bce_with_logits::subjects(),
+        contrastive::subjects(),
+        cosine_embedding::subjects(),
         cross_entropy::subjects(),
         focal::subjects(),
         gaussian_nll::subjects(),
         generalized_cross_entropy::subjects(),
+        hinge_embedding::subjects(),
         huber::subjects(),
         info_nce::subjects(),
         log_cosh::subjects(),
         mae::subjects(),
+        margin_ranking::subjects(),
         mse::subjects(),
         msle::subjects(),
+        nll::subjects(),
+        nt_xent::subjects(),
         poisson_nll::subjects(),
+        poly1::subjects(),
         quantile::subjects(),
         smooth_l1::subjects(),
         ssim::subjects(),
-        nll::subjects(),
-        poly1::subjects(),
-        nt_xent::subjects(),
         sup_con::subjects(),
         triplet_margin::subjects(),
-        contrastive::subjects(),
-        cosine_embedding::subjects(),
-        hinge_embedding::subjects(),
-        margin_ranking::subjects(),
     ]
 }
