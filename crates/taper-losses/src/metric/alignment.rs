@@ -44,9 +44,9 @@ impl Default for AlignmentOptions {
 ///
 /// # Numerics
 /// Both views have a gradient; that of a target which should have none ends at a `detach`. It is 0 where both are in
-/// one direction, also for α up to 1. The difference is taken, not 2 − 2 cos, so that near directions keep
-/// their digits. An embedding with a norm below 1e-12 is divided by 1e-12, and has the gradient 0. Costs one pass over
-/// the views; no row meets another. f64 stays f64; f32, bf16 and f16 are computed and returned in f32.
+/// one direction, also for α up to 1. The difference is taken, not 2 − 2 cos, so that near directions keep their
+/// digits. An embedding with a norm below 1e-12 is divided by 1e-12, and has the gradient 0. Costs one pass over the
+/// views; no row meets another. f64 stays f64; f32, bf16 and f16 are computed and returned in f32.
 ///
 /// # Deviations
 /// 1. From the authors' code: it takes embeddings that are of length 1 already, as the paper's are by definition.

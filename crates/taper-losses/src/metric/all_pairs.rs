@@ -14,8 +14,8 @@ pub struct Pairs {
     pub first: Tensor,
     /// The row of the second, (P) u32.
     pub second: Tensor,
-    /// 1 where both have one label, 0 where they do not, (P) u8: the target of [`contrastive`](crate::contrastive), and
-    /// the mask that leaves the positive pairs.
+    /// 1 where both have one label, 0 where they do not, (P) u8: the target of [`contrastive`](crate::contrastive),
+    /// and the mask that leaves the positive pairs.
     pub similar: Tensor,
 }
 
@@ -43,13 +43,13 @@ impl Pairs {
 /// None.
 ///
 /// # Numerics
-/// Indices have no gradient; [`Pairs::select`] passes that of the embeddings on. Labels are compared on the host, which
-/// waits for an accelerator. Fewer than two labels have no pairs: the tensors are (0), of which a mean is what
+/// Indices have no gradient; [`Pairs::select`] passes that of the embeddings on. Labels are compared on the host,
+/// which waits for an accelerator. Fewer than two labels have no pairs: the tensors are (0), of which a mean is what
 /// the `empty` of its loss says.
 ///
 /// # Deviations
-/// 1. From pytorch-metric-learning: each pair is there once, not in both orders, which costs half and is the same mean
-///    for every symmetric loss; positive and negative pairs are in one list.
+/// 1. From pytorch-metric-learning: each pair is there once, not in both orders, which costs half and is the same
+///    mean for every symmetric loss; positive and negative pairs are in one list.
 ///
 /// # Errors
 /// Labels that are not (N) or no integers.

@@ -30,8 +30,8 @@ impl Triplets {
         Ok(Self { anchor: part(0)?, positive: part(1)?, negative: part(2)? })
     }
 
-    /// Anchor, positive and negative of each triplet, (T, D) and with their gradients, of the embeddings (N, D) of the
-    /// batch.
+    /// Anchor, positive and negative of each triplet, (T, D) and with their gradients, of the embeddings (N, D) of
+    /// the batch.
     ///
     /// # Errors
     /// Embeddings without one of the rows, or on another device.

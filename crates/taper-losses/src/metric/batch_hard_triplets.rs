@@ -13,8 +13,8 @@ const NAME: &str = "batch_hard_triplets";
 /// # Equation
 /// {(a, argmax_{p ≠ a, y_p = y_a} d(a, p), argmin_{y_n ≠ y_a} d(a, n))}
 ///
-/// for the labels y and the [`Distance`] d of the embeddings, in the order of a; of several that are as far, that of the
-/// lowest row. Anchors without a positive or a negative are left out.
+/// for the labels y and the [`Distance`] d of the embeddings, in the order of a; of several that are as far, that of
+/// the lowest row. Anchors without a positive or a negative are left out.
 ///
 /// # Shapes
 /// Embeddings (N, D) and labels (N); each tensor of [`Triplets`] (T) with T up to N, on the embeddings' device.
@@ -28,8 +28,8 @@ const NAME: &str = "batch_hard_triplets";
 /// there, the tensors are (0): a mean over them is what the `empty` of its loss says.
 ///
 /// # Deviations
-/// 1. From the paper: an anchor is not its own positive, so that a label that is there once has no triplet, not one whose
-///    positive is at the distance 0.
+/// 1. From the paper: an anchor is not its own positive, so that a label that is there once has no triplet, not one
+///    whose positive is at the distance 0.
 /// 2. From pytorch-metric-learning: embeddings are not normalised first, as its distance does by default. Ties
 ///    are broken by the lowest row.
 ///

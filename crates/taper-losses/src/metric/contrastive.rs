@@ -36,8 +36,8 @@ impl Default for ContrastiveOptions {
 /// similar, 0 where it is not. Reduced as [`Reduction`](crate::Reduction) says.
 ///
 /// # Shapes
-/// First and second (N, D), of the same shape, in any unit, and target (N); the value () in the square of the distance's
-/// unit, or (N), one for each pair, with [`Reduction::None`](crate::Reduction::None).
+/// First and second (N, D), of the same shape, in any unit, and target (N); the value () in the square of the
+/// distance's unit, or (N), one for each pair, with [`Reduction::None`](crate::Reduction::None).
 ///
 /// # Parameters
 /// Of [`ContrastiveOptions`]:
@@ -46,20 +46,20 @@ impl Default for ContrastiveOptions {
 /// - `loss`: [`LossOptions`]; `sample_weights` and `mask` (N) are of the pairs.
 ///
 /// # Numerics
-/// Both embeddings have a gradient. That of dissimilar embeddings at one place is 0, though they cost most: no way apart
-/// is better than another. The target may be of any dtype, as comparisons of labels give it. f64 stays f64; f32,
-/// bf16 and f16 are computed and returned in f32.
+/// Both embeddings have a gradient. That of dissimilar embeddings at one place is 0, though they cost most: no way
+/// apart is better than another. The target may be of any dtype, as comparisons of labels give it. f64 stays f64;
+/// f32, bf16 and f16 are computed and returned in f32.
 ///
 /// # Deviations
 /// 1. From the paper: its Y is 0 for similar and 1 for dissimilar pairs, so that y = 1 − Y.
-/// 2. From pytorch-metric-learning: it has d and max(0, m − d) without square and half; it takes pairs from labels; it
-///    normalises the embeddings; and it adds the means over the losses above 0 of the positive and of the negative
+/// 2. From pytorch-metric-learning: it has d and max(0, m − d) without square and half; it takes pairs from labels;
+///    it normalises the embeddings; and it adds the means over the losses above 0 of the positive and of the negative
 ///    pairs. Here one mean is over all pairs.
 ///
 /// # Errors
-/// First embeddings that are not (N, D) or not floating-point, second ones of another shape or dtype; a
-/// target that is not (N) or not 0 or 1; a margin that is not above 0 and finite; weights and a mask that do not fit, a
-/// weight that is negative or not finite; nothing to average, unless `empty` says otherwise.
+/// First embeddings that are not (N, D) or not floating-point, second ones of another shape or dtype; a target that
+/// is not (N) or not 0 or 1; a margin that is not above 0 and finite; weights and a mask that do not fit, a weight
+/// that is negative or not finite; nothing to average, unless `empty` says otherwise.
 ///
 /// # References
 /// - Hadsell, Chopra and LeCun 2006, Dimensionality reduction by learning an invariant mapping,

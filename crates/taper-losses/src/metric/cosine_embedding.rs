@@ -27,8 +27,8 @@ pub struct CosineEmbeddingOptions {
 /// is not. Reduced as [`Reduction`](crate::Reduction) says.
 ///
 /// # Shapes
-/// First and second (N, D), of the same shape and of any scale, and target (N); the value (), without a unit, or (N), one
-/// for each pair, with [`Reduction::None`](crate::Reduction::None).
+/// First and second (N, D), of the same shape and of any scale, and target (N); the value (), without a unit, or (N),
+/// one for each pair, with [`Reduction::None`](crate::Reduction::None).
 ///
 /// # Parameters
 /// Of [`CosineEmbeddingOptions`]:
@@ -42,21 +42,21 @@ pub struct CosineEmbeddingOptions {
 /// f16 are computed and returned in f32.
 ///
 /// # Deviations
-/// 1. From PyTorch: nothing is added to the squares of the norms; there 1e-12 is, so that an embedding of norm 1e-6 in
-///    the right direction costs 0.29, and one of zeros has a gradient of 1e6.
+/// 1. From PyTorch: nothing is added to the squares of the norms; there 1e-12 is, so that an embedding of norm 1e-6
+///    in the right direction costs 0.29, and one of zeros has a gradient of 1e6.
 /// 2. From PyTorch: a target other than 1 and −1 is an error; there it costs nothing.
-/// 3. From PyTorch: single embeddings (D) are an error; another shape is, too, and the value of half-precision input is
-///    f32.
+/// 3. From PyTorch: single embeddings (D) are an error; another shape is, too, and the value of half-precision input
+///    is f32.
 ///
 /// # Errors
-/// First embeddings that are not (N, D) or not floating-point, second ones of another shape or dtype; a
-/// target that is not (N) or not 1 or −1; a margin that is not from −1 to 1; weights and a mask that do not fit, a weight
-/// that is negative or not finite; nothing to average, unless `empty` says otherwise.
+/// First embeddings that are not (N, D) or not floating-point, second ones of another shape or dtype; a target that
+/// is not (N) or not 1 or −1; a margin that is not from −1 to 1; weights and a mask that do not fit, a weight that is
+/// negative or not finite; nothing to average, unless `empty` says otherwise.
 ///
 /// # References
 /// - Bromley, Guyon, LeCun, Säckinger and Shah 1993, Signature verification using a "Siamese" time delay neural
-///   network, <https://papers.nips.cc/paper/1993/hash/288cc0ff022877bd3df94bc9360b9c5d-Abstract.html>, which learns from
-///   the cosine of pairs.
+///   network, <https://papers.nips.cc/paper/1993/hash/288cc0ff022877bd3df94bc9360b9c5d-Abstract.html>, which learns
+///   from the cosine of pairs.
 /// - `torch.nn.CosineEmbeddingLoss`,
 ///   <https://docs.pytorch.org/docs/stable/generated/torch.nn.CosineEmbeddingLoss.html>.
 ///

@@ -22,8 +22,8 @@ const PAIRWISE: &str = "Distance::pairwise";
 /// | `Cosine` | 1 − a · b / (‖a‖ ‖b‖), from 0 to 2 | none |
 ///
 /// # Shapes
-/// [`between`](Self::between): (N, D) and (N, D) give (N), of row i and row i. [`pairwise`](Self::pairwise): (N, D) and
-/// (M, D) give (N, M), of row i and row j.
+/// [`between`](Self::between): (N, D) and (N, D) give (N), of row i and row i. [`pairwise`](Self::pairwise): (N, D)
+/// and (M, D) give (N, M), of row i and row j.
 ///
 /// # Parameters
 /// The variant; `Euclidean` by default.
@@ -32,10 +32,10 @@ const PAIRWISE: &str = "Distance::pairwise";
 /// Both arguments have a gradient; it is finite everywhere, and 0 where two embeddings are at one place.
 ///
 /// Every distance is that of the differences, so that near points keep their digits: d is exact where a and b are
-/// within a factor of 2. The cosine distance is ‖a / ‖a‖ − b / ‖b‖‖² / 2, which is 1 − cos without the
-/// subtraction of two numbers near 1. All are 0 for equal embeddings, not only nearly so. Squares of f32 are
-/// finite for differences up to some 1e19; those of differences below 1e-19 lose digits, below 1e-23 they are 0. An embedding with a norm below 1e-12 has no
-/// direction: its cosine distance is 1 to all, itself too, without a gradient.
+/// within a factor of 2. The cosine distance is ‖a / ‖a‖ − b / ‖b‖‖² / 2, which is 1 − cos without the subtraction of
+/// two numbers near 1. All are 0 for equal embeddings, not only nearly so. Squares of f32 are finite for differences
+/// up to some 1e19; those of differences below 1e-19 lose digits, below 1e-23 they are 0. An embedding with a norm
+/// below 1e-12 has no direction: its cosine distance is 1 to all, itself too, without a gradient.
 ///
 /// All against all holds the differences, (N, M, D). f64 stays f64; f32, bf16 and f16 are computed and returned in
 /// f32.

@@ -34,8 +34,8 @@ impl Default for HingeEmbeddingOptions {
 /// pair is similar, −1 where it is not. Reduced as [`Reduction`](crate::Reduction) says.
 ///
 /// # Shapes
-/// Input and target (...), of the same shape with any number of axes, in any unit; the value () in that unit, or (...)
-/// with [`Reduction::None`](crate::Reduction::None).
+/// Input and target (...), of the same shape with any number of axes, in any unit; the value () in that unit, or
+/// (...) with [`Reduction::None`](crate::Reduction::None).
 ///
 /// # Parameters
 /// Of [`HingeEmbeddingOptions`]:
@@ -43,9 +43,9 @@ impl Default for HingeEmbeddingOptions {
 /// - `loss`: [`LossOptions`]; `sample_weights` (N) for an input (N, D) weigh its rows.
 ///
 /// # Numerics
-/// The derivative is 1, or −1 below the margin and 0 from it on. The loss of a similar pair is the input itself,
-/// also below 0. The target may be of any dtype that has −1. f64 stays f64; f32, bf16 and f16 are computed and returned
-/// in f32.
+/// The derivative is 1, or −1 below the margin and 0 from it on. The loss of a similar pair is the input itself, also
+/// below 0. The target may be of any dtype that has −1. f64 stays f64; f32, bf16 and f16 are computed and returned in
+/// f32.
 ///
 /// # Deviations
 /// 1. From PyTorch: a target other than 1 and −1 is an error; there it costs the sum of both cases.

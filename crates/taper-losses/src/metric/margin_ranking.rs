@@ -28,8 +28,8 @@ pub struct MarginRankingOptions {
 /// second should. Reduced as [`Reduction`](crate::Reduction) says.
 ///
 /// # Shapes
-/// First, second and target (...), of the same shape with any number of axes, in any unit; the value () in that unit, or
-/// (...) with [`Reduction::None`](crate::Reduction::None).
+/// First, second and target (...), of the same shape with any number of axes, in any unit; the value () in that unit,
+/// or (...) with [`Reduction::None`](crate::Reduction::None).
 ///
 /// # Parameters
 /// Of [`MarginRankingOptions`]:
@@ -38,7 +38,8 @@ pub struct MarginRankingOptions {
 ///
 /// # Numerics
 /// Both scores have a gradient: ∓y, and 0 where the loss is 0. So with the margin 0 equal scores have none and stay
-/// equal. The target may be of any dtype that has −1. f64 stays f64; f32, bf16 and f16 are computed and returned in f32.
+/// equal. The target may be of any dtype that has −1. f64 stays f64; f32, bf16 and f16 are computed and returned in
+/// f32.
 ///
 /// # Deviations
 /// 1. From PyTorch: a target other than 1 and −1 is an error; there it scales the difference.
@@ -46,9 +47,9 @@ pub struct MarginRankingOptions {
 /// 3. From PyTorch: a negative margin is an error, and the value of half-precision input is f32.
 ///
 /// # Errors
-/// Scores of different shapes or dtypes or not floating-point; a target of another shape, or not 1 or −1; a margin that
-/// is negative or not finite; weights and a mask that do not fit, a weight that is negative or not finite; nothing to
-/// average, unless `empty` says otherwise.
+/// Scores of different shapes or dtypes or not floating-point; a target of another shape, or not 1 or −1; a margin
+/// that is negative or not finite; weights and a mask that do not fit, a weight that is negative or not finite;
+/// nothing to average, unless `empty` says otherwise.
 ///
 /// # References
 /// - Herbrich, Graepel and Obermayer 2000, Large margin rank boundaries for ordinal regression, in: Advances in large

@@ -8,7 +8,7 @@ use crate::Distance;
 
 const NAME: &str = "semi_hard_triplets";
 
-/// The semi-hard triplets of a batch: those whose negative is farther than the positive, but not by more than a margin.
+/// The semi-hard triplets of a batch: the negative is farther than the positive, but not by more than a margin.
 ///
 /// # Equation
 /// {(a, p, n) : p ≠ a, y_p = y_a, y_n ≠ y_a, 0 < d(a, n) − d(a, p) ≤ m}
@@ -24,13 +24,13 @@ const NAME: &str = "semi_hard_triplets";
 ///
 /// # Numerics
 /// Indices have no gradient, and the embeddings are detached; [`Triplets::select`] passes their gradient on.
-/// Distances are compared on the host, which waits for an accelerator. Often no triplet is semi-hard: the tensors are (0)
-/// then, and a mean over them is what the `empty` of its loss says, of which
-/// [`Empty::Zero`](crate::Empty::Zero) goes on without a step.
+/// Distances are compared on the host, which waits for an accelerator. Often no triplet is semi-hard: the tensors are
+/// (0) then, and a mean over them is what the `empty` of its loss says, of which [`Empty::Zero`](crate::Empty::Zero)
+/// goes on without a step.
 ///
 /// # Deviations
-/// 1. From the paper: all semi-hard negatives of a pair of anchor and positive are taken, where it selects one for each
-///    without saying which.
+/// 1. From the paper: all semi-hard negatives of a pair of anchor and positive are taken, where it selects one for
+///    each without saying which.
 /// 2. From pytorch-metric-learning's `TripletMarginMiner` of type `semihard`: embeddings are not normalised first, as
 ///    its distance does by default; the margin has no default.
 ///

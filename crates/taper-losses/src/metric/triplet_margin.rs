@@ -34,8 +34,8 @@ impl Default for TripletMarginOptions {
 /// # Equation
 /// lᵢ = max(0, d(aᵢ, pᵢ) − d(aᵢ, nᵢ) + m)
 ///
-/// for the anchors a, positives p and negatives n and a [`Distance`] d; swapped, min(d(aᵢ, nᵢ), d(pᵢ, nᵢ)) is in place
-/// of d(aᵢ, nᵢ). Reduced as [`Reduction`](crate::Reduction) says.
+/// for the anchors a, positives p and negatives n and a [`Distance`] d; swapped, min(d(aᵢ, nᵢ), d(pᵢ, nᵢ)) is in
+/// place of d(aᵢ, nᵢ). Reduced as [`Reduction`](crate::Reduction) says.
 ///
 /// # Shapes
 /// Anchors, positives and negatives (N, D), of the same shape, in any unit; the value () in that of the distance, or
@@ -51,20 +51,20 @@ impl Default for TripletMarginOptions {
 ///
 /// # Numerics
 /// All three have a gradient. It is 0 where the loss is 0, and through a distance of 0, as of the [`Distance`] said;
-/// where the two distances of a swap are equal, both have half of it. f64 stays f64; f32, bf16 and f16 are computed and
-/// returned in f32.
+/// where the two distances of a swap are equal, both have half of it. f64 stays f64; f32, bf16 and f16 are computed
+/// and returned in f32.
 ///
 /// # Deviations
-/// 1. From PyTorch: the distance is of a closed set, not any function, and its default is the Euclidean one without the
-///    1e-6 that PyTorch adds to each difference.
+/// 1. From PyTorch: the distance is of a closed set, not any function, and its default is the Euclidean one without
+///    the 1e-6 that PyTorch adds to each difference.
 /// 2. From PyTorch: another shape is an error; there it is broadcast. The value of half-precision input is f32.
-/// 3. From pytorch-metric-learning: embeddings are not normalised, the mean is over all triplets, also those without a
-///    loss, and the margin is 1; there it is 0.05.
+/// 3. From pytorch-metric-learning: embeddings are not normalised, the mean is over all triplets, also those without
+///    a loss, and the margin is 1; there it is 0.05.
 /// 4. From Schroff et al.: the distance is not squared by default, and the loss is a mean, not a sum.
 ///
 /// # Errors
-/// Anchors that are not (N, D) or not floating-point; positives and negatives of another shape or dtype; a
-/// margin that is not above 0 and finite; weights and a mask that do not fit, a weight that is negative or not finite;
+/// Anchors that are not (N, D) or not floating-point; positives and negatives of another shape or dtype; a margin
+/// that is not above 0 and finite; weights and a mask that do not fit, a weight that is negative or not finite;
 /// nothing to average, as where a miner found no triplet, unless `empty` says otherwise.
 ///
 /// # References

@@ -23,7 +23,8 @@ impl Default for UniformityOptions {
     }
 }
 
-/// The uniformity of embeddings: how evenly their directions lie on the sphere, least where they repel each other most.
+/// The uniformity of embeddings: how evenly their directions lie on the sphere, least where they repel each other
+/// most.
 ///
 /// # Equation
 /// L = log (1 / (N (N − 1) / 2) Σ_{i < j} exp(− t ‖zᵢ − z_j‖²)), with z = x / ‖x‖
@@ -37,14 +38,14 @@ impl Default for UniformityOptions {
 /// Of [`UniformityOptions`]:
 /// - `t`: 2; above 0 and finite.
 ///
-/// No [`LossOptions`](crate::LossOptions): the loss is one number of a batch. Its rows have no losses of their own, so
-/// weights, a mask and a reduction would have no meaning; leave rows out of the embeddings instead.
+/// No [`LossOptions`](crate::LossOptions): the loss is one number of a batch. Its rows have no losses of their own,
+/// so weights, a mask and a reduction would have no meaning; leave rows out of the embeddings instead.
 ///
 /// # Numerics
-/// The embeddings have a gradient. On the sphere − t ‖zᵢ − z_j‖² is 2 t (cos − 1), so that one product of matrices gives
-/// all; it holds (N, N). The logarithm of a sum is shifted by its largest term, so that it is finite for any t. An
-/// embedding with a norm below 1e-12 is divided by 1e-12, counts as at a right angle to all, and has the gradient 0.
-/// f64 stays f64; f32, bf16 and f16 are computed and returned in f32.
+/// The embeddings have a gradient. On the sphere − t ‖zᵢ − z_j‖² is 2 t (cos − 1), so that one product of matrices
+/// gives all; it holds (N, N). The logarithm of a sum is shifted by its largest term, so that it is finite for any t.
+/// An embedding with a norm below 1e-12 is divided by 1e-12, counts as at a right angle to all, and has the gradient
+/// 0. f64 stays f64; f32, bf16 and f16 are computed and returned in f32.
 ///
 /// # Deviations
 /// 1. From the paper's equation: an expectation over pairs of independent samples, which over a batch would have

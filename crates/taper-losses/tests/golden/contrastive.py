@@ -35,7 +35,8 @@ def agree_with_pytorch_metric_learning():
     theirs = ContrastiveLoss(0, 2.0, distance=distance, reducer=DoNothingReducer())(
         x, indices_tuple=(pairs, pairs, pairs, pairs), ref_emb=other)
     for kind, part in ((1, "pos_loss"), (0, "neg_loss")):
-        case = {"other": other, "role": "first", "distance": "euclidean", "margin": 2.0, "target": torch.full((6,), kind)}
+        case = {"other": other, "role": "first", "distance": "euclidean", "margin": 2.0,
+                "target": torch.full((6,), kind)}
         # Theirs is d or max(0, m - d).
         torch.testing.assert_close(contrastive(case, x), theirs[part]["losses"].square() / 2)
 

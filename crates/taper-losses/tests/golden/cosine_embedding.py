@@ -14,8 +14,9 @@ def cases():
         for rows, dimension in ((5, 3), (3, 5)):
             for role in ("first", "second") * 3:
                 # Long, so that what PyTorch adds to the squares of the norms does not show.
-                yield {"input": losses.normal(rows, dimension, scale=16), "other": losses.normal(rows, dimension, scale=16),
-                       "role": role, "target": 2 * torch.randint(2, (rows,)) - 1, "margin": margin}
+                x, other = losses.normal(rows, dimension, scale=16), losses.normal(rows, dimension, scale=16)
+                yield {"input": x, "other": other, "role": role, "target": 2 * torch.randint(2, (rows,)) - 1,
+                       "margin": margin}
 
 
 losses.write(__file__, cases, cosine_embedding)
