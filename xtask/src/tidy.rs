@@ -65,7 +65,7 @@ pub(crate) fn members(root: &Path) -> Result<Vec<PathBuf>> {
 
 /// This repository.
 pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+    crate::process::root()
 }
 
 /// A repository with these files.

@@ -22,7 +22,8 @@ fn xtask(cargo: &str, arguments: &[&str]) -> Output {
 #[test]
 fn tapers_arguments_go_on_untouched() {
     let output = xtask(r#"printf '%s\n' "$@""#, &["run", "a b", "--set", "x=1", "--", "--help"]);
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("Cargo.toml");
+    let manifest =
+        Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).with_file_name("Cargo.toml");
     let expected = format!(
         "run\n--release\n--package\ntaper-experiments\n--bin\ntaper\n--manifest-path\n{}\n--\n\
          run\na b\n--set\nx=1\n--\n--help\n",

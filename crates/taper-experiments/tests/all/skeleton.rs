@@ -11,7 +11,8 @@ fn the_worked_example_is_the_skeleton() {
     let folder = tempfile::tempdir().unwrap();
     let into = folder.path().display().to_string();
     good(store.path(), &["new", "own-experiment", "--in", &into]);
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/own-experiment");
+    let example = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap())
+        .join("../../examples/own-experiment");
     for file in [
         ".gitignore",
         "build.rs",
