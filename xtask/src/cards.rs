@@ -60,6 +60,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "classes.rs",
             "classification.rs",
             "composition.rs",
+            "composition/penalty.rs",
             "divergence.rs",
             "divergence/distribution.rs",
             "elements.rs",

@@ -38,6 +38,7 @@ mod target;
 
 pub use classes::ClassOptions;
 pub use classification::*;
+pub use composition::*;
 pub use metric::*;
 pub use options::{Empty, LossOptions, Reduction};
 pub use regression::*;

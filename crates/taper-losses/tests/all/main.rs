@@ -7,6 +7,7 @@ mod bce_with_logits;
 mod contract;
 mod contrastive;
 mod cosine_embedding;
+mod contractive;
 mod cross_entropy;
 mod distance;
 mod embeddings;
@@ -17,6 +18,9 @@ mod golden;
 mod hinge_embedding;
 mod huber;
 mod info_nce;
+mod kl_sparsity;
+mod l1_penalty;
+mod l2_penalty;
 mod log_cosh;
 mod mae;
 mod margin_ranking;
@@ -25,6 +29,8 @@ mod mse;
 mod msle;
 mod nll;
 mod nt_xent;
+mod orthogonality;
+mod penalty;
 mod poisson_nll;
 mod poly1;
 mod quantile;
@@ -34,6 +40,7 @@ mod sup_con;
 mod triplet_margin;
 mod uniformity;
 mod vicreg;
+mod weighted_sum;
 
 /// What the [`contract`] is tested on: every loss.
 fn subjects() -> Vec<Vec<contract::Subject>> {
@@ -42,6 +49,7 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         bce_with_logits::subjects(),
         contrastive::subjects(),
         cosine_embedding::subjects(),
+        contractive::subjects(),
         cross_entropy::subjects(),
         focal::subjects(),
         gaussian_nll::subjects(),
