@@ -138,7 +138,7 @@ mod tests {
     fn shared_files_and_parts_of_units_need_no_card() {
         let root = tree(&[
             ("crates/taper-losses/src/lib.rs", "pub fn f() {}\n"),
-            ("crates/taper-losses/src/reduction.rs", "pub fn f() {}\n"),
+            ("crates/taper-losses/src/options.rs", "pub fn f() {}\n"),
             (PATH, &unit(&HEADINGS)),
             ("crates/taper-losses/src/mean_squared/kernel.rs", "pub fn f() {}\n"),
             ("crates/taper-core/src/testing/close.rs", "pub fn f() {}\n"),

@@ -5,9 +5,9 @@ mod alignment;
 mod barlow_twins;
 mod bce_with_logits;
 mod contract;
+mod contractive;
 mod contrastive;
 mod cosine_embedding;
-mod contractive;
 mod cross_entropy;
 mod distance;
 mod embeddings;
@@ -47,9 +47,9 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
     vec![
         alignment::subjects(),
         bce_with_logits::subjects(),
+        contractive::subjects(),
         contrastive::subjects(),
         cosine_embedding::subjects(),
-        contractive::subjects(),
         cross_entropy::subjects(),
         focal::subjects(),
         gaussian_nll::subjects(),
