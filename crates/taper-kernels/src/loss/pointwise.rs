@@ -34,6 +34,14 @@ pub enum Pointwise<'a, T> {
         /// q, repeated over the elements; `None` is 1.
         positive_weights: Option<&'a [T]>,
     },
+    /// b m^γ ((1 − y) ln(1 + eˣ) + y ln(1 + e⁻ˣ)), with p = σ(x), m = (1 − y) p + y (1 − p),
+    /// b = α y + (1 − α) (1 − y) and 0 · ∞ = 0. γ = 2 is fast.
+    SigmoidFocal {
+        /// α, from 0 to 1; `None` makes b 1.
+        alpha: Option<f64>,
+        /// γ, at least 0.
+        gamma: f64,
+    },
     /// eʸ (y − x): the divergence of probabilities from their logarithms, with 0 · ∞ = 0.
     KullbackLeibler,
 }
@@ -72,6 +80,18 @@ impl<T: Element> Pointwise<'_, T> {
             }
             Self::BceWithLogits { positive_weights } => {
                 block.run(positive_weights, bce_with_logits::<I, T>)
+            }
+            Self::SigmoidFocal { alpha, gamma } => {
+                let balance = Balance::of(alpha);
+                if gamma == 2.0 {
+                    block.run(None, |x, y, _| {
+                        sigmoid_focal::<I, T>(x, y, balance, |m| (m * m, m + m))
+                    })
+                } else {
+                    block.run(None, |x, y, _| {
+                        sigmoid_focal::<I, T>(x, y, balance, |m| power(m, gamma))
+                    })
+                }
             }
             Self::KullbackLeibler => block.run(None, |x, y, _| {
                 let p = y.exp::<I>();
@@ -157,6 +177,55 @@ fn bce_with_logits<I: Isa, T: Element>(x: T, y: T, positive_weight: T) -> (T, T)
     let as_negative = if negative == T::ZERO { T::ZERO } else { negative * (relu(x) + log) };
     let as_positive = if positive == T::ZERO { T::ZERO } else { positive * (relu(-x) + log) };
     (as_negative + as_positive, negative * plus - positive * minus)
+}
+
+/// What positive and negative targets weigh.
+#[derive(Clone, Copy)]
+struct Balance<T> {
+    positive: T,
+    negative: T,
+}
+
+impl<T: Element> Balance<T> {
+    fn of(alpha: Option<f64>) -> Self {
+        let (positive, negative) = alpha.map_or((1.0, 1.0), |alpha| (alpha, 1.0 - alpha));
+        Self { positive: T::of(positive), negative: T::of(negative) }
+    }
+}
+
+/// The binary cross-entropy times the balance and the first of `powers`, which gives m^γ and its derivative in m.
+#[inline(always)]
+fn sigmoid_focal<I: Isa, T: Element>(
+    x: T,
+    y: T,
+    balance: Balance<T>,
+    powers: impl Fn(T) -> (T, T),
+) -> (T, T) {
+    let e = (-x.abs()).exp::<I>();
+    let (log, of_larger) = (e.ln_1p_unit::<I>(), T::ONE / (T::ONE + e));
+    let of_smaller = e * of_larger;
+    let (plus, minus) =
+        if x >= T::ZERO { (of_larger, of_smaller) } else { (of_smaller, of_larger) };
+    let negative = T::ONE - y;
+    let as_negative = if negative == T::ZERO { T::ZERO } else { negative * (relu(x) + log) };
+    let as_positive = if y == T::ZERO { T::ZERO } else { y * (relu(-x) + log) };
+    let entropy = as_negative + as_positive;
+    let (power, slope) = powers(negative * plus + y * minus);
+    // Where the entropy is infinite m has no slope left, and the product is to be 0.
+    let most = T::of(f64::from(f32::MAX));
+    let bounded = if entropy > most { most } else { entropy };
+    let turning = slope * (negative - y) * (plus * minus) * bounded;
+    let weight = balance.positive * y + balance.negative * negative;
+    let loss = if weight == T::ZERO { T::ZERO } else { weight * (power * entropy) };
+    (loss, weight * (turning + power * (negative * plus - y * minus)))
+}
+
+/// m^γ and its derivative, which at 0 is 0: there m has none itself.
+#[inline(always)]
+fn power<T: Element>(m: T, gamma: f64) -> (T, T) {
+    let m = m.to_f64();
+    let slope = if m == 0.0 { 0.0 } else { gamma * m.powf(gamma - 1.0) };
+    (T::of(m.powf(gamma)), T::of(slope))
 }
 
 /// The elements of one task.
@@ -318,7 +387,7 @@ mod tests {
 
     use super::*;
 
-    const RULES: [Pointwise<'_, f64>; 8] = [
+    const RULES: [Pointwise<'_, f64>; 11] = [
         Pointwise::Squared,
         Pointwise::Absolute,
         Pointwise::Huber { delta: 0.7 },
@@ -326,6 +395,9 @@ mod tests {
         Pointwise::SmoothL1 { beta: 0.0 },
         Pointwise::BceWithLogits { positive_weights: None },
         Pointwise::BceWithLogits { positive_weights: Some(&[0.5, 3.0, 1.0]) },
+        Pointwise::SigmoidFocal { alpha: Some(0.25), gamma: 2.0 },
+        Pointwise::SigmoidFocal { alpha: None, gamma: 0.5 },
+        Pointwise::SigmoidFocal { alpha: Some(1.0), gamma: 0.0 },
         Pointwise::KullbackLeibler,
     ];
 
@@ -337,6 +409,7 @@ mod tests {
             Pointwise::Huber { delta } => Pointwise::Huber { delta },
             Pointwise::SmoothL1 { beta } => Pointwise::SmoothL1 { beta },
             Pointwise::KullbackLeibler => Pointwise::KullbackLeibler,
+            Pointwise::SigmoidFocal { alpha, gamma } => Pointwise::SigmoidFocal { alpha, gamma },
             Pointwise::BceWithLogits { positive_weights: None } => {
                 Pointwise::BceWithLogits { positive_weights: None }
             }
@@ -361,6 +434,12 @@ mod tests {
                 let p = 1.0 / (1.0 + (-x).exp());
                 let q = positive_weights.map_or(1.0, |weights| weights[at % weights.len()]);
                 -(q * y * p.ln() + (1.0 - y) * (1.0 - p).ln())
+            }
+            Pointwise::SigmoidFocal { alpha, gamma } => {
+                let p = 1.0 / (1.0 + (-x).exp());
+                let balance = alpha.map_or(1.0, |alpha| alpha * y + (1.0 - alpha) * (1.0 - y));
+                let entropy = -(y * p.ln() + (1.0 - y) * (1.0 - p).ln());
+                balance * (p * (1.0 - y) + (1.0 - p) * y).powf(gamma) * entropy
             }
             Pointwise::KullbackLeibler => y.exp() * (y - x),
         }
@@ -476,6 +555,23 @@ mod tests {
         let (loss, slope) = one(bce, 50.0, 1.0);
         let tail = (-50f32).exp();
         assert!((loss / tail - 1.0).abs() < 1e-5 && (-slope / tail - 1.0).abs() < 1e-5);
+        let infinity = f32::INFINITY;
+        for (gamma, of_half) in [(0.0, 1.0), (0.5, 0.5f32.sqrt()), (1.0, 0.5), (2.0, 0.25)] {
+            let focal = Pointwise::SigmoidFocal { alpha: None, gamma };
+            assert_eq!(one(focal, 1e4, 0.0), (1e4, 1.0));
+            assert_eq!(one(focal, -1e4, 1.0), (1e4, -1.0));
+            assert_eq!(one(focal, 1e4, 1.0), (0.0, 0.0));
+            assert_eq!(one(focal, infinity, 0.0), (infinity, 1.0));
+            assert_eq!(one(focal, -infinity, 1.0), (infinity, -1.0));
+            assert_eq!(one(focal, -infinity, 0.0), (0.0, 0.0));
+            assert_eq!(one(focal, infinity, 0.5), (infinity, 0.5 * of_half));
+            let unbalanced = Pointwise::SigmoidFocal { alpha: Some(1.0), gamma };
+            assert_eq!(one(unbalanced, infinity, 0.0), (0.0, 0.0));
+            let (loss, slope) = one(focal, 20.0, 1.0);
+            let tail = (-20f64).exp().powf(gamma + 1.0);
+            assert!((f64::from(loss) / tail - 1.0).abs() < 1e-5);
+            assert!((-f64::from(slope) / tail / (gamma + 1.0) - 1.0).abs() < 1e-5);
+        }
         for rule in RULES {
             let (loss, slope) = one(narrow(rule), f32::NAN, 0.5);
             let constant = rule == Pointwise::KullbackLeibler;
