@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod alignment;
+mod asymmetric;
 mod barlow_twins;
+mod bce;
 mod bce_with_logits;
 mod contract;
 mod contractive;
@@ -27,6 +29,8 @@ mod margin_ranking;
 mod miners;
 mod mse;
 mod msle;
+mod multi_margin;
+mod multilabel_margin;
 mod nll;
 mod nt_xent;
 mod orthogonality;
@@ -34,11 +38,13 @@ mod penalty;
 mod poisson_nll;
 mod poly1;
 mod quantile;
+mod sigmoid_focal;
 mod smooth_l1;
 mod ssim;
 mod sup_con;
 mod triplet_margin;
 mod uniformity;
+mod symmetric_cross_entropy;
 mod vicreg;
 mod weighted_sum;
 
@@ -46,6 +52,8 @@ mod weighted_sum;
 fn subjects() -> Vec<Vec<contract::Subject>> {
     vec![
         alignment::subjects(),
+        asymmetric::subjects(),
+        bce::subjects(),
         bce_with_logits::subjects(),
         contractive::subjects(),
         contrastive::subjects(),
@@ -64,12 +72,16 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         msle::subjects(),
         nll::subjects(),
         nt_xent::subjects(),
+        multi_margin::subjects(),
+        multilabel_margin::subjects(),
         poisson_nll::subjects(),
         poly1::subjects(),
         quantile::subjects(),
+        sigmoid_focal::subjects(),
         smooth_l1::subjects(),
         ssim::subjects(),
         sup_con::subjects(),
         triplet_margin::subjects(),
+        symmetric_cross_entropy::subjects(),
     ]
 }
