@@ -1,5 +1,6 @@
 //! Losses of one element against one.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::Wanted;
@@ -84,13 +85,9 @@ impl<T: Element> Pointwise<'_, T> {
             Self::SigmoidFocal { alpha, gamma } => {
                 let balance = Balance::of(alpha);
                 if gamma == 2.0 {
-                    block.run(None, |x, y, _| {
-                        sigmoid_focal::<I, T>(x, y, balance, |m| (m * m, m + m))
-                    })
+                    block.by(None, SigmoidFocal::<I, T, true>::new(balance, gamma))
                 } else {
-                    block.run(None, |x, y, _| {
-                        sigmoid_focal::<I, T>(x, y, balance, |m| power(m, gamma))
-                    })
+                    block.by(None, SigmoidFocal::<I, T, false>::new(balance, gamma))
                 }
             }
             Self::KullbackLeibler => block.run(None, |x, y, _| {
@@ -193,31 +190,41 @@ impl<T: Element> Balance<T> {
     }
 }
 
-/// The binary cross-entropy times the balance and the first of `powers`, which gives m^γ and its derivative in m.
-#[inline(always)]
-fn sigmoid_focal<I: Isa, T: Element>(
-    x: T,
-    y: T,
+/// The binary cross-entropy times the balance and m^γ, where `SQUARE` says that γ is 2.
+struct SigmoidFocal<I, T, const SQUARE: bool> {
     balance: Balance<T>,
-    powers: impl Fn(T) -> (T, T),
-) -> (T, T) {
-    let e = (-x.abs()).exp::<I>();
-    let (log, of_larger) = (e.ln_1p_unit::<I>(), T::ONE / (T::ONE + e));
-    let of_smaller = e * of_larger;
-    let (plus, minus) =
-        if x >= T::ZERO { (of_larger, of_smaller) } else { (of_smaller, of_larger) };
-    let negative = T::ONE - y;
-    let as_negative = if negative == T::ZERO { T::ZERO } else { negative * (relu(x) + log) };
-    let as_positive = if y == T::ZERO { T::ZERO } else { y * (relu(-x) + log) };
-    let entropy = as_negative + as_positive;
-    let (power, slope) = powers(negative * plus + y * minus);
-    // Where the entropy is infinite m has no slope left, and the product is to be 0.
-    let most = T::of(f64::from(f32::MAX));
-    let bounded = if entropy > most { most } else { entropy };
-    let turning = slope * (negative - y) * (plus * minus) * bounded;
-    let weight = balance.positive * y + balance.negative * negative;
-    let loss = if weight == T::ZERO { T::ZERO } else { weight * (power * entropy) };
-    (loss, weight * (turning + power * (negative * plus - y * minus)))
+    gamma: f64,
+    isa: PhantomData<I>,
+}
+
+impl<I: Isa, T: Element, const SQUARE: bool> SigmoidFocal<I, T, SQUARE> {
+    fn new(balance: Balance<T>, gamma: f64) -> Self {
+        Self { balance, gamma, isa: PhantomData }
+    }
+}
+
+impl<I: Isa, T: Element, const SQUARE: bool> Rule<T> for SigmoidFocal<I, T, SQUARE> {
+    #[inline(always)]
+    fn of(&self, x: T, y: T, _: T) -> (T, T) {
+        let e = (-x.abs()).exp::<I>();
+        let (log, of_larger) = (e.ln_1p_unit::<I>(), T::ONE / (T::ONE + e));
+        let of_smaller = e * of_larger;
+        let (plus, minus) =
+            if x >= T::ZERO { (of_larger, of_smaller) } else { (of_smaller, of_larger) };
+        let negative = T::ONE - y;
+        let as_negative = if negative == T::ZERO { T::ZERO } else { negative * (relu(x) + log) };
+        let as_positive = if y == T::ZERO { T::ZERO } else { y * (relu(-x) + log) };
+        let entropy = as_negative + as_positive;
+        let m = negative * plus + y * minus;
+        let (power, slope) = if SQUARE { (m * m, m + m) } else { power(m, self.gamma) };
+        // Where the entropy is infinite m has no slope left, and the product is to be 0.
+        let most = T::of(f64::from(f32::MAX));
+        let bounded = if entropy > most { most } else { entropy };
+        let turning = slope * (negative - y) * (plus * minus) * bounded;
+        let weight = self.balance.positive * y + self.balance.negative * negative;
+        let loss = if weight == T::ZERO { T::ZERO } else { weight * (power * entropy) };
+        (loss, weight * (turning + power * (negative * plus - y * minus)))
+    }
 }
 
 /// m^γ and its derivative, which at 0 is 0: there m has none itself.
@@ -226,6 +233,20 @@ fn power<T: Element>(m: T, gamma: f64) -> (T, T) {
     let m = m.to_f64();
     let slope = if m == 0.0 { 0.0 } else { gamma * m.powf(gamma - 1.0) };
     (T::of(m.powf(gamma)), T::of(slope))
+}
+
+/// The loss and its derivative from x, y and what is repeated over the elements.
+///
+/// A closure will do where it is short. A long one is not inlined into the loop, which then has no vectors.
+trait Rule<T> {
+    fn of(&self, x: T, y: T, column: T) -> (T, T);
+}
+
+impl<T, F: Fn(T, T, T) -> (T, T)> Rule<T> for F {
+    #[inline(always)]
+    fn of(&self, x: T, y: T, column: T) -> (T, T) {
+        self(x, y, column)
+    }
 }
 
 /// The elements of one task.
@@ -242,9 +263,15 @@ struct Block<'a, T> {
 }
 
 impl<T: Element> Block<'_, T> {
-    /// Σ wᵢ lᵢ, where `rule` gives loss and derivative from x, y and what `columns` repeats over the elements.
+    /// Σ wᵢ lᵢ by a function, for which `columns` are repeated over the elements.
     #[inline(always)]
-    fn run(mut self, columns: Option<&[T]>, rule: impl Fn(T, T, T) -> (T, T)) -> f64 {
+    fn run(self, columns: Option<&[T]>, rule: impl Fn(T, T, T) -> (T, T)) -> f64 {
+        self.by(columns, rule)
+    }
+
+    /// Σ wᵢ lᵢ by any rule.
+    #[inline(always)]
+    fn by(mut self, columns: Option<&[T]>, rule: impl Rule<T>) -> f64 {
         // The usual case, of which the compiler makes a loop without anything but the rule in it.
         let plain = self.weights.is_none() && columns.is_none() && self.losses.is_none();
         let mut sum = 0.0;
@@ -266,7 +293,7 @@ impl<T: Element> Block<'_, T> {
 
     /// Whole lanes without weights and columns, whose losses are added up only.
     #[inline(always)]
-    fn plain(&mut self, range: Range<usize>, rule: &impl Fn(T, T, T) -> (T, T)) -> [T; LANES] {
+    fn plain(&mut self, range: Range<usize>, rule: &impl Rule<T>) -> [T; LANES] {
         let scale = T::of(self.scale);
         let mut sums = [T::ZERO; LANES];
         let x = self.x[range.clone()].chunks_exact(LANES);
@@ -274,7 +301,7 @@ impl<T: Element> Block<'_, T> {
         if let Some(gradient) = &mut self.gradient {
             for ((x, target), gradient) in pairs.zip(gradient[range].chunks_exact_mut(LANES)) {
                 for lane in 0..LANES {
-                    let (loss, derivative) = rule(x[lane], target[lane], T::ONE);
+                    let (loss, derivative) = rule.of(x[lane], target[lane], T::ONE);
                     sums[lane] += loss;
                     gradient[lane] = derivative * scale;
                 }
@@ -282,7 +309,7 @@ impl<T: Element> Block<'_, T> {
         } else {
             for (x, target) in pairs {
                 for lane in 0..LANES {
-                    sums[lane] += rule(x[lane], target[lane], T::ONE).0;
+                    sums[lane] += rule.of(x[lane], target[lane], T::ONE).0;
                 }
             }
         }
@@ -295,7 +322,7 @@ impl<T: Element> Block<'_, T> {
         &mut self,
         at: usize,
         columns: Option<&[T]>,
-        rule: &impl Fn(T, T, T) -> (T, T),
+        rule: &impl Rule<T>,
         sums: &mut [T; LANES],
     ) {
         let width = LANES.min(self.x.len() - at);
@@ -315,7 +342,7 @@ impl<T: Element> Block<'_, T> {
         let scale = T::of(self.scale);
         let (mut losses, mut gradient) = ([T::ZERO; LANES], [T::ZERO; LANES]);
         for lane in 0..LANES {
-            let (loss, derivative) = rule(x[lane], target[lane], column[lane]);
+            let (loss, derivative) = rule.of(x[lane], target[lane], column[lane]);
             let weight = weights[lane];
             let (loss, derivative) = (loss * weight, derivative * (weight * scale));
             let counts = weight >= T::ZERO;

@@ -46,8 +46,7 @@ impl Default for SymmetricCrossEntropyOptions {
 ///
 /// # Parameters
 /// Of [`SymmetricCrossEntropyOptions`]:
-/// - `alpha`: 0.1; at least 0 and finite. The paper has 0.1 beside a β of 1 for ten classes, and 6 beside 0.1 for a
-///   hundred: the harder the task, the more of the cross-entropy.
+/// - `alpha`: 0.1; at least 0 and finite. The harder the task, the more of the cross-entropy it needs to learn at all.
 /// - `beta`: 1; at least 0 and finite. 0 is the cross-entropy, times α.
 /// - `log_zero`: −4; at most 0 and finite. With hard labels the reverse part is −A (1 − p) of the label, at −2 the
 ///   absolute error Σ_c |p_c − q_c|.
@@ -61,6 +60,7 @@ impl Default for SymmetricCrossEntropyOptions {
 /// # Deviations
 /// 1. From the paper: it has hard labels. A soft or smoothed target has its own logarithm where that is above A.
 /// 2. From the paper: class weights weigh both parts; the paper has none.
+/// 3. From the authors' code: it limits the target to 1e-4, which is an A of −9.2, and p to 1e-7 in the cross-entropy.
 ///
 /// # Errors
 /// An α or β that is negative or not finite, an A that is above 0 or not finite, and those of
@@ -69,6 +69,7 @@ impl Default for SymmetricCrossEntropyOptions {
 /// # References
 /// - Wang et al. 2019, Symmetric cross entropy for robust learning with noisy labels,
 ///   <https://arxiv.org/abs/1908.06112>.
+/// - The authors' code, <https://github.com/YisenWang/symmetric_cross_entropy_for_noisy_labels>.
 ///
 /// # Example
 /// ```
