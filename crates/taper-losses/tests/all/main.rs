@@ -42,9 +42,9 @@ mod sigmoid_focal;
 mod smooth_l1;
 mod ssim;
 mod sup_con;
+mod symmetric_cross_entropy;
 mod triplet_margin;
 mod uniformity;
-mod symmetric_cross_entropy;
 mod vicreg;
 mod weighted_sum;
 
@@ -70,10 +70,10 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         margin_ranking::subjects(),
         mse::subjects(),
         msle::subjects(),
-        nll::subjects(),
-        nt_xent::subjects(),
         multi_margin::subjects(),
         multilabel_margin::subjects(),
+        nll::subjects(),
+        nt_xent::subjects(),
         poisson_nll::subjects(),
         poly1::subjects(),
         quantile::subjects(),
@@ -81,7 +81,7 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         smooth_l1::subjects(),
         ssim::subjects(),
         sup_con::subjects(),
-        triplet_margin::subjects(),
         symmetric_cross_entropy::subjects(),
+        triplet_margin::subjects(),
     ]
 }
