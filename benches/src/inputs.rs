@@ -10,6 +10,15 @@ use crate::peer::{Failure, Work};
 /// The images that the isolated layers see: 64 of 16 by 16, with 64 channels.
 pub(crate) const IMAGES: (usize, usize, usize, usize) = (64, 64, 16, 16);
 
+/// The logits that losses over classes see: 4096 samples of 1000 classes.
+pub(crate) const LOGITS: (usize, usize) = (4096, 1000);
+
+/// What the losses of single numbers see: a batch of images of 784 pixels.
+pub(crate) const ELEMENTS: (usize, usize) = (256, 784);
+
+/// One of the two views that losses of embeddings see.
+pub(crate) const VIEWS: (usize, usize) = (256, 128);
+
 /// The deep autoencoder's widths, from the pixels to the code and back.
 pub(crate) const WIDTHS: [usize; 9] = [784, 1000, 500, 250, 30, 250, 500, 1000, 784];
 
@@ -21,6 +30,11 @@ pub(crate) fn noise(name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
 /// Numbers between 0 and 1, as pixels are.
 pub(crate) fn pixels(name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
     Ok(stream(0, name).uniform(0.0, 1.0, shape, DType::F32, &Device::Cpu)?)
+}
+
+/// Distributions over the last axis.
+pub(crate) fn probabilities(name: &str, shape: impl Into<Shape>) -> Result<Tensor> {
+    candle_nn::ops::softmax_last_dim(&noise(name, shape)?)
 }
 
 /// Labels below `classes`.

@@ -1,6 +1,7 @@
 //! Our side: the work with Taper's crates.
 
 mod layers;
+mod losses;
 mod steps;
 
 use candle_core::Device;
@@ -34,9 +35,14 @@ pub fn build(wanted: &Wanted) -> Result<Work, Failure> {
         "batch_norm_1d" => layers::batch_norm((256, 512), 512),
         "batch_norm_2d" => layers::batch_norm((64, 64, 16, 16), 64),
         "layer_norm" => layers::layer_norm(),
-        "cross_entropy" => layers::cross_entropy(),
-        "bce_with_logits" => layers::binary_cross_entropy(),
-        "mse" => layers::mse(),
+        "cross_entropy" => losses::cross_entropy(),
+        "bce_with_logits" => losses::binary_cross_entropy(),
+        "mse" => losses::mse(),
+        "mae" => losses::mae(),
+        "huber" => losses::huber(),
+        "sigmoid_focal" => losses::sigmoid_focal(),
+        "kl_div" => losses::kl_div(),
+        "nt_xent" => losses::nt_xent(),
         "conv_1x1" => layers::convolution(1, 256, 0, 1),
         "conv_3x3" => layers::convolution(3, 64, 1, 1),
         "conv_3x3_stride_2" => layers::convolution(3, 64, 1, 2),

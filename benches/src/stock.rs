@@ -4,7 +4,8 @@ use candle_core::{DType, Device, Module, Result, Shape, Tensor, Var};
 use candle_nn::{AdamW, ModuleT, Optimizer, ParamsAdamW, VarBuilder, VarMap};
 
 use crate::inputs::{
-    IMAGES, Surroundings, Upstream, WIDTHS, labels, layer, loss, noise, pixels, product,
+    ELEMENTS, IMAGES, LOGITS, Surroundings, Upstream, VIEWS, WIDTHS, labels, layer, loss, noise,
+    pixels, probabilities, product,
 };
 use crate::peer::{Failure, Introduction, Wanted, Work, hold};
 
@@ -51,8 +52,13 @@ pub fn build(wanted: &Wanted) -> std::result::Result<Work, Failure> {
         "batch_norm_2d" => batch_norm(IMAGES, 64),
         "layer_norm" => layer_norm(),
         "cross_entropy" => cross_entropy(),
-        "bce_with_logits" => binary_cross_entropy(),
-        "mse" => mse(),
+        "bce_with_logits" => elementwise(candle_nn::loss::binary_cross_entropy_with_logit),
+        "mse" => elementwise(candle_nn::loss::mse),
+        "mae" => elementwise(|x, target| (x - target)?.abs()?.mean_all()),
+        "huber" => elementwise(|x, target| candle_nn::loss::huber(x, target, 1.0)),
+        "sigmoid_focal" => elementwise(sigmoid_focal),
+        "kl_div" => kl_div(),
+        "nt_xent" => nt_xent(),
         "conv_1x1" => convolution(1, 256, 0, 1),
         "conv_3x3" => convolution(3, 64, 1, 1),
         "conv_3x3_stride_2" => convolution(3, 64, 1, 2),
@@ -91,18 +97,47 @@ fn layer_norm() -> Result<Work> {
 }
 
 fn cross_entropy() -> Result<Work> {
-    let labels = labels(4096, 1000)?;
-    loss((4096, 1000), move |x| candle_nn::loss::cross_entropy(x, &labels))
+    let labels = labels(LOGITS.0, LOGITS.1 as u64)?;
+    loss(LOGITS, move |x| candle_nn::loss::cross_entropy(x, &labels))
 }
 
-fn binary_cross_entropy() -> Result<Work> {
-    let target = pixels("target", (256, 784))?;
-    loss((256, 784), move |x| candle_nn::loss::binary_cross_entropy_with_logit(x, &target))
+fn elementwise(value: impl Fn(&Tensor, &Tensor) -> Result<Tensor> + 'static) -> Result<Work> {
+    let target = pixels("target", ELEMENTS)?;
+    loss(ELEMENTS, move |x| value(x, &target))
 }
 
-fn mse() -> Result<Work> {
-    let target = pixels("target", (256, 784))?;
-    loss((256, 784), move |x| candle_nn::loss::mse(x, &target))
+/// Not in candle-nn: as its users write it, on its binary cross-entropy's stable form.
+fn sigmoid_focal(x: &Tensor, target: &Tensor) -> Result<Tensor> {
+    let p = candle_nn::ops::sigmoid(x)?;
+    let log_loss = ((x.relu()? - (x * target)?)? + (x.abs()?.neg()?.exp()? + 1.0)?.log()?)?;
+    let opposite = (1.0 - target)?;
+    let miss = ((&p * &opposite)? + ((1.0 - &p)? * target)?)?;
+    let alpha = ((target * 0.25)? + (opposite * 0.75)?)?;
+    (alpha * (miss.sqr()? * log_loss)?)?.mean_all()
+}
+
+/// Not in candle-nn.
+fn kl_div() -> Result<Work> {
+    let target = probabilities("target", LOGITS)?;
+    loss(LOGITS, move |x| {
+        let log_p = candle_nn::ops::log_softmax(x, 1)?;
+        (&target * (target.log()? - log_p)?)?.sum_all()? / LOGITS.0 as f64
+    })
+}
+
+/// Not in candle-nn.
+fn nt_xent() -> Result<Work> {
+    let second = noise("second", VIEWS)?;
+    let pairs = VIEWS.0;
+    let partners: Vec<u32> = (0..2 * pairs).map(|at| ((at + pairs) % (2 * pairs)) as u32).collect();
+    let partners = Tensor::new(partners, &CPU)?;
+    let itself = (Tensor::eye(2 * pairs, DType::F32, &CPU)? * -1e9)?;
+    loss(VIEWS, move |first| {
+        let z = Tensor::cat(&[first, &second], 0)?;
+        let z = z.broadcast_div(&z.sqr()?.sum_keepdim(1)?.sqrt()?)?;
+        let logits = ((z.matmul(&z.t()?)? / 0.1)? + &itself)?;
+        candle_nn::loss::cross_entropy(&logits, &partners)
+    })
 }
 
 fn conv(

@@ -72,14 +72,38 @@ def cross_entropy():
     return loss(lambda x: F.cross_entropy(x, labels), 4096, 1000)
 
 
-def binary_cross_entropy():
+def elementwise(value):
     target = torch.rand(256, 784)
-    return loss(lambda x: F.binary_cross_entropy_with_logits(x, target), 256, 784)
+    return loss(lambda x: value(x, target), 256, 784)
 
 
-def mse():
-    target = torch.rand(256, 784)
-    return loss(lambda x: F.mse_loss(x, target), 256, 784)
+def sigmoid_focal(x, target):
+    """Not in PyTorch: the operations that torchvision's takes."""
+    p = torch.sigmoid(x)
+    log_loss = F.binary_cross_entropy_with_logits(x, target, reduction="none")
+    miss = p * (1 - target) + (1 - p) * target
+    alpha = 0.25 * target + 0.75 * (1 - target)
+    return (alpha * log_loss * miss**2).mean()
+
+
+def kl_div():
+    target = torch.softmax(torch.randn(4096, 1000), 1)
+    value = lambda x: F.kl_div(F.log_softmax(x, 1), target, reduction="batchmean")
+    return loss(value, 4096, 1000)
+
+
+def nt_xent():
+    """Not in PyTorch: a product of unit vectors, and the cross-entropy of its rows."""
+    second = torch.randn(256, 128)
+    partners = (torch.arange(512) + 256) % 512
+    itself = torch.eye(512, dtype=torch.bool)
+
+    def value(first):
+        z = F.normalize(torch.cat([first, second]))
+        logits = (z @ z.T / 0.1).masked_fill(itself, float("-inf"))
+        return F.cross_entropy(logits, partners)
+
+    return loss(value, 256, 128)
 
 
 def convolution(kernel, outputs, **options):
@@ -199,8 +223,13 @@ OPERATIONS = {
     "batch_norm_2d": lambda: layer(nn.BatchNorm2d(64), *IMAGES),
     "layer_norm": lambda: layer(nn.LayerNorm(512), 4096, 512),
     "cross_entropy": cross_entropy,
-    "bce_with_logits": binary_cross_entropy,
-    "mse": mse,
+    "bce_with_logits": lambda: elementwise(F.binary_cross_entropy_with_logits),
+    "mse": lambda: elementwise(F.mse_loss),
+    "mae": lambda: elementwise(F.l1_loss),
+    "huber": lambda: elementwise(F.huber_loss),
+    "sigmoid_focal": lambda: elementwise(sigmoid_focal),
+    "kl_div": kl_div,
+    "nt_xent": nt_xent,
     "conv_1x1": lambda: convolution(1, 256),
     "conv_3x3": lambda: convolution(3, 64, padding=1),
     "conv_3x3_stride_2": lambda: convolution(3, 64, padding=1, stride=2),

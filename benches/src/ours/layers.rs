@@ -1,4 +1,4 @@
-//! Single layers and losses, forward and backward.
+//! Single layers, forward and backward.
 
 use std::hint::black_box;
 
@@ -9,11 +9,10 @@ use taper_core::{
     Activation, Conv2dConfig, ConvTranspose2dConfig, Parameters, conv_transpose2d, conv2d, stream,
 };
 use taper_kernels::{Matrix, Update, buffer, matmul};
-use taper_losses::{BceWithLogitsOptions, ClassOptions, LossOptions, Target};
 use taper_norm::{BatchNormConfig, LayerNormConfig};
 
 use super::CPU;
-use crate::inputs::{IMAGES, Surroundings, labels, layer, loss, noise, pixels};
+use crate::inputs::{IMAGES, Surroundings, layer, noise};
 use crate::peer::{Failure, Work};
 
 /// A square matrix product, into fresh memory as the others'.
@@ -32,23 +31,6 @@ pub(super) fn product(size: usize) -> Result<Work, Failure> {
 pub(super) fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Work, Failure> {
     let norm = taper_norm::batch_norm(channels, BatchNormConfig::default(), builder())?;
     Ok(layer::<Ours, _>(shape, move |x| norm.forward_t(x, true))?)
-}
-
-pub(super) fn cross_entropy() -> Result<Work, Failure> {
-    let (labels, options) = (labels(4096, 1000)?, ClassOptions::default());
-    Ok(loss((4096, 1000), move |x| {
-        taper_losses::cross_entropy(x, Target::Indices(&labels), &options)
-    })?)
-}
-
-pub(super) fn mse() -> Result<Work, Failure> {
-    let (target, options) = (pixels("target", (256, 784))?, LossOptions::default());
-    Ok(loss((256, 784), move |x| taper_losses::mse(x, &target, &options))?)
-}
-
-pub(super) fn binary_cross_entropy() -> Result<Work, Failure> {
-    let (target, options) = (pixels("target", (256, 784))?, BceWithLogitsOptions::default());
-    Ok(loss((256, 784), move |x| taper_losses::bce_with_logits(x, &target, &options))?)
 }
 
 pub(super) fn layer_norm() -> Result<Work, Failure> {

@@ -149,7 +149,7 @@ pub(super) fn memory_name(step: &Step) -> String {
 }
 
 /// The single operations: name, title, target.
-const OPERATIONS: [(&str, &str, Option<Target>); 15] = [
+const OPERATIONS: [(&str, &str, Option<Target>); 20] = [
     ("gemm_256", "matrix product 256", target(1.3, 1.0)),
     ("gemm_512", "matrix product 512", target(1.1, 1.0)),
     ("gemm_1024", "matrix product 1024", target(1.1, 1.0)),
@@ -160,6 +160,11 @@ const OPERATIONS: [(&str, &str, Option<Target>); 15] = [
     ("cross_entropy", "cross-entropy 4096x1000", target(1.0, 0.6)),
     ("bce_with_logits", "binary cross-entropy 256x784", target(1.0, 0.6)),
     ("mse", "squared error 256x784", target(1.0, 0.6)),
+    ("mae", "absolute error 256x784", target(1.0, 0.6)),
+    ("huber", "Huber 256x784", target(1.0, 0.6)),
+    ("sigmoid_focal", "sigmoid focal 256x784", target(1.0, 0.6)),
+    ("kl_div", "Kullback-Leibler divergence 4096x1000", target(1.0, 0.6)),
+    ("nt_xent", "NT-Xent of 256 pairs, 128 wide", target(1.0, 0.6)),
     ("conv_1x1", "convolution 1x1, 64 to 256, 64x64x16x16", target(0.6, 0.5)),
     ("conv_3x3", "convolution 3x3, 64 to 64, 64x64x16x16", target(1.2, 0.9)),
     ("conv_3x3_stride_2", "the same with stride 2", target(1.2, 0.9)),
