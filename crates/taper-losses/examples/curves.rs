@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use taper_core::Result;
 use taper_losses::*;
 use taper_report::{Axis, Figure, Mark, Panel, Scale, svg};
@@ -59,7 +59,7 @@ fn curves() -> Vec<Curve> {
     let logit = |name, loss: fn(&Tensor, &Tensor) -> Result<Tensor>| {
         let loss = move |x: &Tensor| {
             let logits = Tensor::stack(&[x, &x.zeros_like()?], 1)?;
-            loss(&logits, &Tensor::zeros(x.dim(0)?, candle_core::DType::U32, x.device())?)
+            loss(&logits, &Tensor::zeros(x.dim(0)?, DType::U32, x.device())?)
         };
         curve(name, "the target's logit, the other's is 0", (-5.0, 5.0), loss)
     };
@@ -88,6 +88,18 @@ fn curves() -> Vec<Curve> {
         positive("bce_with_logits", |x, y, loss| {
             bce_with_logits(x, y, &BceWithLogitsOptions { loss, ..Default::default() })
         }),
+        positive("sigmoid_focal", |x, y, loss| {
+            sigmoid_focal(x, y, &SigmoidFocalOptions { loss, ..Default::default() })
+        }),
+        curve("bce", "probability, target 1", (0.02, 1.0), |x| bce(x, &x.ones_like()?, &each())),
+        curve("asymmetric", "logit, target 0", (-5.0, 5.0), |x| {
+            let options = AsymmetricOptions { loss: each(), ..Default::default() };
+            asymmetric(x, &x.zeros_like()?, &options)
+        }),
+        curve("nll", "log-probability of the target's class", (-5.0, 0.0), |x| {
+            let labels = Tensor::zeros(x.dim(0)?, DType::U32, x.device())?;
+            nll(&Tensor::stack(&[x, x], 1)?, Target::Indices(&labels), &of_classes())
+        }),
         logit("cross_entropy", |x, y| cross_entropy(x, Target::Indices(y), &of_classes())),
         logit("focal", |x, y| {
             let options = FocalOptions { classes: of_classes(), ..Default::default() };
@@ -101,6 +113,35 @@ fn curves() -> Vec<Curve> {
         logit("poly1", |x, y| {
             let options = Poly1Options { classes: of_classes(), ..Default::default() };
             poly1(x, Target::Indices(y), &options)
+        }),
+        logit("symmetric_cross_entropy", |x, y| {
+            let options =
+                SymmetricCrossEntropyOptions { classes: of_classes(), ..Default::default() };
+            symmetric_cross_entropy(x, Target::Indices(y), &options)
+        }),
+        logit("multi_margin", |x, y| {
+            let options = MultiMarginOptions { classes: of_classes(), ..Default::default() };
+            multi_margin(x, y, &options)
+        }),
+        curve("margin_ranking", "first − second, the first is better", (-3.0, 3.0), |x| {
+            let options = MarginRankingOptions { loss: each(), ..Default::default() };
+            margin_ranking(x, &x.zeros_like()?, &x.ones_like()?, &options)
+        }),
+        curve("hinge_embedding", "distance of what is not alike", (0.0, 2.0), |x| {
+            let options = HingeEmbeddingOptions { loss: each(), ..Default::default() };
+            hinge_embedding(x, &x.ones_like()?.neg()?, &options)
+        }),
+        curve("contrastive", "distance of what is not alike", (0.0, 2.0), |x| {
+            let options = ContrastiveOptions { loss: each(), ..Default::default() };
+            let first = x.unsqueeze(1)?;
+            contrastive(&first, &first.zeros_like()?, &x.zeros_like()?, &options)
+        }),
+        curve("triplet_margin", "distance of the positive, the negative's is 2", (0.0, 4.0), |x| {
+            let options = TripletMarginOptions { loss: each(), ..Default::default() };
+            let (anchor, negative) = (x.zeros_like()?, x.ones_like()?.affine(2.0, 0.0)?);
+            let [anchor, positive, negative] =
+                [&anchor, x, &negative].map(|rows| rows.unsqueeze(1));
+            triplet_margin(&anchor?, &positive?, &negative?, &options)
         }),
     ]
 }

@@ -7,7 +7,7 @@
 //!   losses (N, T), (N, T) each of them. What a mask leaves out counts for nothing, even where it is NaN.
 //! - [`Empty`]: what a mean is when nothing is left to average.
 //! - The loss of f64 is f64; that of f32, bf16 and f16 is computed and returned in f32.
-//! - Gradients go to the first argument only: targets and weights are detached.
+//! - Gradients go to what is learned: the first argument, of pairs and triplets all. Targets and weights are detached.
 //!
 //! # Who means what by "mean"
 //! | | here, by default | PyTorch 2.15, `mean` | Keras 3, `sum_over_batch_size` |
