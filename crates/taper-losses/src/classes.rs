@@ -54,7 +54,7 @@ impl Classes {
         options: &ClassOptions,
     ) -> Result<Self> {
         let dtype = precision(operation, name, input)?;
-        let axis = class_axis(operation, name, input, options)?;
+        let axis = class_axis(operation, name, input, options.class_axis)?;
         let smoothing = options.label_smoothing;
         if !(0.0..=1.0).contains(&smoothing) {
             return Err(Error::argument(operation, "label_smoothing", "from 0 to 1", smoothing));
@@ -254,13 +254,14 @@ fn row_weights(target: &RowTarget, class_weights: &[f64]) -> Result<Vec<f64>> {
     }
 }
 
-fn class_axis(
+/// The axis of the classes of `input`, called `name`, if it is there and has a class.
+pub(crate) fn class_axis(
     operation: &'static str,
     name: &str,
     input: &Tensor,
-    options: &ClassOptions,
+    chosen: Option<usize>,
 ) -> Result<usize> {
-    let axis = options.class_axis.unwrap_or(usize::from(input.rank() != 1));
+    let axis = chosen.unwrap_or(usize::from(input.rank() != 1));
     match input.dims().get(axis) {
         None => {
             let expected = format!("below {}", input.rank());
@@ -276,7 +277,8 @@ fn class_axis(
     }
 }
 
-fn class_axis_last(tensor: &Tensor, axis: usize) -> Result<Tensor> {
+/// `tensor` with the class axis behind the others.
+pub(crate) fn class_axis_last(tensor: &Tensor, axis: usize) -> Result<Tensor> {
     let last = tensor.rank() - 1;
     if axis == last {
         return Ok(tensor.clone());

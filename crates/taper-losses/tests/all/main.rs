@@ -23,6 +23,7 @@ mod info_nce;
 mod kl_sparsity;
 mod l1_penalty;
 mod l2_penalty;
+mod kl_div;
 mod log_cosh;
 mod mae;
 mod margin_ranking;
@@ -65,6 +66,7 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         hinge_embedding::subjects(),
         huber::subjects(),
         info_nce::subjects(),
+        kl_div::subjects(),
         log_cosh::subjects(),
         mae::subjects(),
         margin_ranking::subjects(),
