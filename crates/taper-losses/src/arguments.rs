@@ -78,6 +78,24 @@ pub(crate) fn checked_weights(
     }
 }
 
+/// That all elements of `tensor` are from 0 to 1.
+pub(crate) fn expect_probabilities(
+    operation: &'static str,
+    argument: &str,
+    tensor: &Tensor,
+) -> Result<()> {
+    let values = to_host(&tensor.detach())?;
+    match values.iter().enumerate().find(|(_, value)| !(0.0..=1.0).contains(*value)) {
+        None => Ok(()),
+        Some((at, value)) => Err(Error::argument(
+            operation,
+            element(argument, at, tensor.dims()),
+            "a probability from 0 to 1",
+            value,
+        )),
+    }
+}
+
 /// All elements in row-major order, whatever the dtype and device.
 pub(crate) fn to_host(tensor: &Tensor) -> Result<Vec<f64>> {
     let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;

@@ -39,16 +39,8 @@ mod target;
 pub use classes::ClassOptions;
 pub use classification::*;
 pub use composition::*;
+pub use divergence::*;
 pub use metric::*;
-pub use classification::{
-    BceWithLogitsOptions, FocalOptions, GeneralizedCrossEntropyOptions, Poly1Options,
-    bce_with_logits, cross_entropy, focal, generalized_cross_entropy, nll, poly1,
-};
-pub use divergence::{Distribution, KlDirection, KlDivOptions, kl_div};
-pub use metric::{
-    BarlowTwinsOptions, InfoNceOptions, NtXentOptions, SupConOptions, VicReg, VicRegOptions,
-    barlow_twins, info_nce, nt_xent, sup_con, vicreg,
-};
 pub use options::{Empty, LossOptions, Reduction};
 pub use regression::*;
 pub use target::Target;

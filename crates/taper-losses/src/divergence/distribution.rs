@@ -1,10 +1,10 @@
 //! Distributions over classes, in the forms in which a model gives them.
 
 use candle_core::Tensor;
-use taper_core::{Error, Result};
+use taper_core::Result;
 
 use crate::LossOptions;
-use crate::arguments::{beside, element, precision, to_host};
+use crate::arguments::{beside, expect_probabilities, precision};
 use crate::classes::{class_axis, class_axis_last, log_softmax};
 use crate::elements::Elements;
 
@@ -98,10 +98,14 @@ impl Pair {
         let elements = Elements::new(operation, name, shape, options)?;
         let other = elements.hide(&class_axis_last(&other, axis)?)?;
         if form == Form::Probabilities {
-            expect_probabilities(operation, name, &elements.hide(&input)?, axis)?;
+            expect_probabilities(
+                operation,
+                name,
+                &class_axis_back(&elements.hide(&input)?, axis)?,
+            )?;
         }
         if other_form == Form::Probabilities {
-            expect_probabilities(operation, other_name, &other, axis)?;
+            expect_probabilities(operation, other_name, &class_axis_back(&other, axis)?)?;
         }
         Ok(Self { classes, input, form, elements, other, other_form })
     }
@@ -128,22 +132,9 @@ impl Pair {
     }
 }
 
-/// That all elements of `x`, whose last axis was the axis `axis`, are from 0 to 1.
-fn expect_probabilities(
-    operation: &'static str,
-    name: &str,
-    x: &Tensor,
-    axis: usize,
-) -> Result<()> {
-    let last = x.rank() - 1;
+/// `tensor`, whose last axis was the axis `axis`, as it was.
+fn class_axis_back(tensor: &Tensor, axis: usize) -> Result<Tensor> {
+    let last = tensor.rank() - 1;
     let order: Vec<usize> = (0..axis).chain([last]).chain(axis..last).collect();
-    let x = x.detach().permute(order)?;
-    let values = to_host(&x)?;
-    match values.iter().enumerate().find(|(_, value)| !(0.0..=1.0).contains(*value)) {
-        None => Ok(()),
-        Some((at, value)) => {
-            let name = element(name, at, x.dims());
-            Err(Error::argument(operation, name, "a probability from 0 to 1", value))
-        }
-    }
+    Ok(tensor.permute(order)?)
 }

@@ -3,8 +3,8 @@
 use candle_core::{Result as CandleResult, Tensor};
 use taper_core::Result;
 use taper_core::op::{self, Scalar};
-use taper_kernels::buffer;
 use taper_kernels::loss::{CrossEntropy, Pointwise, Target, Wanted, pointwise_by};
+use taper_kernels::{Element, buffer};
 
 use super::Distribution;
 use super::distribution::{Form, Pair, Rows};
@@ -67,12 +67,13 @@ pub struct KlDivOptions {
 /// target's entropy, in which a large log Σ exp(z) does not show. Logits of ±1e4 are finite in both directions. Where
 /// both distributions are almost the same the terms cancel, and a rounding error below 0 may be left. A class of
 /// probability 0 has no part in the divergence from its distribution, and makes that to it infinite; the input's
-/// probability 0 itself, given as such, has the gradient 0, as the true one is not finite. f64 stays f64; f32, bf16 and
-/// f16 are computed and returned in f32. Probabilities are checked on the host, which waits for an accelerator.
+/// probability 0 itself, given as such, has the gradient 0, as the true one is not finite. f64 stays f64; f32, bf16
+/// and f16 are computed and returned in f32. Probabilities are checked on the host, which waits for an accelerator.
 ///
 /// # Deviations
-/// 1. From PyTorch: the two forms of an argument are named, where its input is always log-probabilities and
-///    `log_target` says what the target is; logits are a third.
+/// 1. From PyTorch: the forms of the arguments are named, where its input is always log-probabilities and
+///    `log_target` says what the target is; logits are a third. The order is the same: `kl_div(log p, q)` is D(q ‖
+///    p), the divergence of the second argument from the first.
 /// 2. From PyTorch: a loss is that of a sample, the sum over the classes. Its default, `mean`, also divides by the
 ///    number of classes, which is no divergence; for (N, C, T) its `batchmean` divides by N, the mean here by N T.
 /// 3. From PyTorch: the value of half-precision input is f32, and the target has no gradient.
@@ -168,7 +169,8 @@ impl FromInput {
             let weight = weights.map_or(1.0, |weights| weights[row / each]);
             if weight > 0.0 {
                 let terms = q.iter().zip(log_q).filter(|(q, _)| **q != T::ZERO);
-                let entropy: f64 = terms.map(|(q, log_q)| q.to_f64() * log_q.to_f64()).sum();
+                let entropy: f64 =
+                    terms.map(|(q, log_q)| Element::to_f64(*q) * Element::to_f64(*log_q)).sum();
                 sum += weight * entropy;
                 if let Some(losses) = &mut losses {
                     losses[row] += T::of(weight * entropy);
@@ -193,7 +195,7 @@ impl FromInput {
         let sum = evaluate(x, log_q, wanted);
         if let (Some(losses), Some(terms)) = (losses, terms) {
             for (loss, terms) in losses.iter_mut().zip(terms.chunks_exact(self.classes)) {
-                *loss = T::of(terms.iter().map(|term| term.to_f64()).sum());
+                *loss = T::of(terms.iter().map(|term| Element::to_f64(*term)).sum());
             }
         }
         Ok(sum)

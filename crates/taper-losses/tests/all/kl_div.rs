@@ -81,7 +81,7 @@ proptest! {
     #[test]
     fn is_a_divergence(
         pairs in prop::collection::vec(prop::array::uniform2(prop::collection::vec(-9.0..9.0, 4)), 1..8),
-        shift in -1e3..1e3,
+        shift in -1e3..1e3f64,
     ) {
         let of = |at: usize| {
             let rows: Vec<Vec<f64>> = pairs.iter().map(|pair| pair[at].clone()).collect();
@@ -116,7 +116,7 @@ proptest! {
         logits in prop::collection::vec(prop::collection::vec(-9.0..9.0, 3), 1..8),
     ) {
         let labels = Tensor::zeros(logits.len(), candle_core::DType::U32, &CPU).unwrap();
-        let target = Tensor::new(vec![[1.0, 0.0, 0.0]; logits.len()], &CPU).unwrap();
+        let target = Tensor::new(vec![vec![1.0, 0.0, 0.0]; logits.len()], &CPU).unwrap();
         let logits = Tensor::new(logits, &CPU).unwrap();
         let entropy =
             cross_entropy(&logits, Target::Indices(&labels), &ClassOptions::default()).unwrap();

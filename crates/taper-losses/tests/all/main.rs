@@ -14,6 +14,7 @@ mod cross_entropy;
 mod distance;
 mod embeddings;
 mod focal;
+mod gaussian_kl;
 mod gaussian_nll;
 mod generalized_cross_entropy;
 mod golden;
@@ -28,6 +29,11 @@ mod log_cosh;
 mod mae;
 mod margin_ranking;
 mod miners;
+mod js_div;
+mod kl_div;
+mod log_cosh;
+mod mae;
+mod mmd;
 mod mse;
 mod msle;
 mod multi_margin;
@@ -61,11 +67,13 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         cosine_embedding::subjects(),
         cross_entropy::subjects(),
         focal::subjects(),
+        gaussian_kl::subjects(),
         gaussian_nll::subjects(),
         generalized_cross_entropy::subjects(),
         hinge_embedding::subjects(),
         huber::subjects(),
         info_nce::subjects(),
+        js_div::subjects(),
         kl_div::subjects(),
         log_cosh::subjects(),
         mae::subjects(),
