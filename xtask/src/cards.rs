@@ -59,6 +59,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "arguments.rs",
             "classes.rs",
             "classification.rs",
+            "classification/overlap.rs",
             "composition.rs",
             "composition/penalty.rs",
             "divergence.rs",

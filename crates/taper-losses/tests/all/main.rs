@@ -12,6 +12,7 @@ mod contrastive;
 mod cosine_embedding;
 mod cross_entropy;
 mod distance;
+mod dice;
 mod embeddings;
 mod focal;
 mod gaussian_kl;
@@ -19,6 +20,7 @@ mod gaussian_nll;
 mod generalized_cross_entropy;
 mod golden;
 mod hinge_embedding;
+mod hinge;
 mod huber;
 mod info_nce;
 mod kl_sparsity;
@@ -38,6 +40,7 @@ mod mse;
 mod msle;
 mod multi_margin;
 mod multilabel_margin;
+mod multilabel_soft_margin;
 mod nll;
 mod nt_xent;
 mod orthogonality;
@@ -47,11 +50,14 @@ mod poly1;
 mod quantile;
 mod sigmoid_focal;
 mod smooth_l1;
+mod soft_margin;
+mod squared_hinge;
 mod ssim;
 mod sup_con;
 mod symmetric_cross_entropy;
 mod triplet_margin;
 mod uniformity;
+mod tversky;
 mod vicreg;
 mod weighted_sum;
 
@@ -66,11 +72,13 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         contrastive::subjects(),
         cosine_embedding::subjects(),
         cross_entropy::subjects(),
+        dice::subjects(),
         focal::subjects(),
         gaussian_kl::subjects(),
         gaussian_nll::subjects(),
         generalized_cross_entropy::subjects(),
         hinge_embedding::subjects(),
+        hinge::subjects(),
         huber::subjects(),
         info_nce::subjects(),
         js_div::subjects(),
@@ -82,6 +90,7 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         msle::subjects(),
         multi_margin::subjects(),
         multilabel_margin::subjects(),
+        multilabel_soft_margin::subjects(),
         nll::subjects(),
         nt_xent::subjects(),
         poisson_nll::subjects(),
@@ -89,9 +98,12 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         quantile::subjects(),
         sigmoid_focal::subjects(),
         smooth_l1::subjects(),
+        soft_margin::subjects(),
+        squared_hinge::subjects(),
         ssim::subjects(),
         sup_con::subjects(),
         symmetric_cross_entropy::subjects(),
         triplet_margin::subjects(),
+        tversky::subjects(),
     ]
 }
