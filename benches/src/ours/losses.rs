@@ -6,7 +6,7 @@ use taper_losses::{
     NtXentOptions, SigmoidFocalOptions, Target,
 };
 
-use crate::inputs::{ELEMENTS, LOGITS, labels, loss, noise, pixels, probabilities, VIEWS};
+use crate::inputs::{ELEMENTS, LOGITS, VIEWS, labels, loss, noise, pixels, probabilities};
 use crate::peer::{Failure, Work};
 
 pub(super) fn cross_entropy() -> Result<Work, Failure> {

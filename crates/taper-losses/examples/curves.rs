@@ -91,6 +91,11 @@ fn curves() -> Vec<Curve> {
         positive("sigmoid_focal", |x, y, loss| {
             sigmoid_focal(x, y, &SigmoidFocalOptions { loss, ..Default::default() })
         }),
+        positive("hinge", |x, y, loss| hinge(x, y, &HingeOptions { loss, ..Default::default() })),
+        positive("squared_hinge", |x, y, loss| {
+            squared_hinge(x, y, &SquaredHingeOptions { loss, ..Default::default() })
+        }),
+        positive("soft_margin", |x, y, loss| soft_margin(x, y, &loss)),
         curve("bce", "probability, target 1", (0.02, 1.0), |x| bce(x, &x.ones_like()?, &each())),
         curve("asymmetric", "logit, target 0", (-5.0, 5.0), |x| {
             let options = AsymmetricOptions { loss: each(), ..Default::default() };

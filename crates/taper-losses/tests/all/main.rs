@@ -11,30 +11,27 @@ mod contractive;
 mod contrastive;
 mod cosine_embedding;
 mod cross_entropy;
-mod distance;
 mod dice;
+mod distance;
 mod embeddings;
 mod focal;
 mod gaussian_kl;
 mod gaussian_nll;
 mod generalized_cross_entropy;
 mod golden;
-mod hinge_embedding;
 mod hinge;
+mod hinge_embedding;
 mod huber;
 mod info_nce;
+mod js_div;
+mod kl_div;
 mod kl_sparsity;
 mod l1_penalty;
 mod l2_penalty;
-mod kl_div;
 mod log_cosh;
 mod mae;
 mod margin_ranking;
 mod miners;
-mod js_div;
-mod kl_div;
-mod log_cosh;
-mod mae;
 mod mmd;
 mod mse;
 mod msle;
@@ -56,8 +53,8 @@ mod ssim;
 mod sup_con;
 mod symmetric_cross_entropy;
 mod triplet_margin;
-mod uniformity;
 mod tversky;
+mod uniformity;
 mod vicreg;
 mod weighted_sum;
 
@@ -77,8 +74,8 @@ fn subjects() -> Vec<Vec<contract::Subject>> {
         gaussian_kl::subjects(),
         gaussian_nll::subjects(),
         generalized_cross_entropy::subjects(),
-        hinge_embedding::subjects(),
         hinge::subjects(),
+        hinge_embedding::subjects(),
         huber::subjects(),
         info_nce::subjects(),
         js_div::subjects(),
