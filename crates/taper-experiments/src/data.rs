@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Tensor};
 use taper_data::{
-    Batches, BatchesConfig, DataName, DataStore, ImageDataset, Pixels, Result, digits,
-    stratified_split,
+    Batches, BatchesConfig, DataName, DataStore, ImageDataset, Imbalance, LabelNoise, Pixels,
+    Result, digits, imbalanced, noisy_labels, stratified_split,
 };
 use taper_lab::{Context, DataSource, Role};
 
@@ -93,6 +93,47 @@ pub(crate) struct Split {
 }
 
 impl Split {
+    /// The same split, with each label a wrong one with this probability.
+    ///
+    /// The test part keeps its labels. A validation part does not: whoever has noisy labels chooses settings by them.
+    pub(crate) fn with_label_noise(mut self, rate: f64) -> Result<Self> {
+        let noise = LabelNoise::Symmetric { rate };
+        let mut stream = taper_core::stream(self.context.seed, "label noise");
+        let data = &self.data;
+        let labels = noisy_labels(data.labels(), data.classes(), &noise, &mut stream)?;
+        let noisy = ImageDataset::new(
+            data.images().to_vec(),
+            data.shape(),
+            data.max_value(),
+            labels,
+            data.classes(),
+        )?;
+        if self.context.role == Role::Tune {
+            self.held_out.0 = noisy.clone();
+        }
+        self.data = noisy;
+        Ok(self)
+    }
+
+    /// The same split, with ever fewer training images from the first class to the last, which has `ratio` times fewer.
+    ///
+    /// What is held out stays as balanced as it was.
+    pub(crate) fn long_tailed(mut self, ratio: f64) -> Result<Self> {
+        let stream = taper_core::stream(self.context.seed, "imbalance");
+        let tail = Imbalance::LongTail { ratio };
+        self.train = imbalanced(self.data.labels(), &self.train, tail, &stream)?;
+        Ok(self)
+    }
+
+    /// How many training images each class has.
+    pub(crate) fn train_counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.classes()];
+        for index in &self.train {
+            counts[self.data.labels()[*index] as usize] += 1;
+        }
+        counts
+    }
+
     /// The training images as rows of pixels in [0, 1], and their labels.
     pub(crate) fn train(&self) -> Result<(Tensor, Tensor)> {
         self.tensors(&self.data, &self.train)

@@ -1,9 +1,16 @@
 //! The registry of experiments: one module a claim, each with its `spec.toml`.
 
 mod bn_converges_faster;
+mod classify;
 mod data;
+mod focal_helps_imbalance;
 mod linear_ae_is_pca;
 mod losses_are_what_they_say;
+mod mae_resists_label_noise;
+mod mlp;
+mod mse_can_classify;
+mod negatives_prevent_collapse;
+mod smoothing_calibrates;
 
 use taper_lab::Registry;
 
@@ -13,4 +20,9 @@ pub fn registry() -> Registry {
         .with::<bn_converges_faster::BnConvergesFaster>()
         .with::<linear_ae_is_pca::LinearAeIsPca>()
         .with::<losses_are_what_they_say::LossesAreWhatTheySay>()
+        .with::<mse_can_classify::MseCanClassify>()
+        .with::<mae_resists_label_noise::MaeResistsLabelNoise>()
+        .with::<negatives_prevent_collapse::NegativesPreventCollapse>()
+        .with::<focal_helps_imbalance::FocalHelpsImbalance>()
+        .with::<smoothing_calibrates::SmoothingCalibrates>()
 }

@@ -13,8 +13,16 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The experiments of the registry.
-const EXPERIMENTS: [&str; 3] =
-    ["bn-converges-faster", "linear-ae-is-pca", "losses-are-what-they-say"];
+const EXPERIMENTS: [&str; 8] = [
+    "bn-converges-faster",
+    "linear-ae-is-pca",
+    "losses-are-what-they-say",
+    "mse-can-classify",
+    "mae-resists-label-noise",
+    "negatives-prevent-collapse",
+    "focal-helps-imbalance",
+    "smoothing-calibrates",
+];
 
 /// `taper ARGS` with its store in `store` and a plain environment.
 fn taper(store: &Path, args: &[&str]) -> Command {
