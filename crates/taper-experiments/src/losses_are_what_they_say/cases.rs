@@ -3,7 +3,10 @@
 
 use candle_core::{Device, Tensor, Var};
 use taper_core::{Error, Result, Stream};
-use taper_losses::{ClassOptions, LossOptions, Reduction, Target, cross_entropy, mae, mse};
+use taper_losses::{
+    ClassOptions, Distribution, Gaussian, KlDirection, KlDivOptions, LossOptions, Reduction,
+    Target, cross_entropy, gaussian_kl as loss_of_gaussians, kl_div, mae, mse,
+};
 
 /// A row a sample, a column a class.
 type Rows = Vec<Vec<f64>>;
@@ -24,6 +27,42 @@ pub(super) fn entropy_plus_kl(cases: &mut Stream) -> Result<f64> {
         let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
         let kl: f64 = p.iter().zip(q).map(|(p, q)| p * (p / q).ln()).sum();
         relative(loss, entropy + kl)
+    });
+    Ok(largest(errors))
+}
+
+/// KL(t ‖ p) and KL(p ‖ t), each asked for by its direction, with p the softmax of random logits. For the first, a class
+/// of each target has the probability 0, and 0 log 0 is 0.
+pub(super) fn kl_has_an_order(cases: &mut Stream) -> Result<f64> {
+    let logits = random_logits(cases);
+    let of = |targets: &Rows, direction| -> Result<Vec<f64>> {
+        let loss = LossOptions { reduction: Reduction::None, ..Default::default() };
+        let options = KlDivOptions { direction, loss, ..Default::default() };
+        let (logits, targets) = (tensor(&logits)?, tensor(targets)?);
+        let (input, target) =
+            (Distribution::Logits(&logits), Distribution::Probabilities(&targets));
+        Ok(kl_div(input, target, &options)?.to_vec1()?)
+    };
+    let divergence = |from: &[f64], to: &[f64]| -> f64 {
+        from.iter().zip(to).filter(|(p, _)| **p > 0.0).map(|(p, q)| p * (p / q).ln()).sum()
+    };
+    let probabilities = softmax(&logits);
+    let positive = softmax(&random_logits(cases));
+    let mut with_zeros = positive.clone();
+    for row in &mut with_zeros {
+        let none = cases.below(CLASSES as u64) as usize;
+        let rest = 1.0 - row[none];
+        row[none] = 0.0;
+        row.iter_mut().for_each(|p| *p /= rest);
+    }
+    let from_target = of(&with_zeros, KlDirection::TargetFromInput)?;
+    let from_input = of(&positive, KlDirection::InputFromTarget)?;
+    let errors = (0..SAMPLES).flat_map(|row| {
+        let p = &probabilities[row];
+        [
+            relative(from_target[row], divergence(&with_zeros[row], p)),
+            relative(from_input[row], divergence(p, &positive[row])),
+        ]
     });
     Ok(largest(errors))
 }
@@ -106,19 +145,25 @@ pub(super) fn mae_at_the_median(cases: &mut Stream) -> Result<f64> {
     Ok(largest(elsewhere?.into_iter().map(|there| (least - there).max(0.0))))
 }
 
-/// The relative error of the Monte Carlo mean of ln p(x) - ln q(x), x ~ p, against
-/// KL(p ‖ q) = ln(s₂/s₁) + (s₁² + (m₁ - m₂)²) / (2 s₂²) - 1/2.
-pub(super) fn gaussian_kl(cases: &mut Stream, draws: usize) -> f64 {
+/// The relative error of the Monte Carlo mean of ln p(x) - ln q(x), x ~ p, for two Gaussians, against the loss, which
+/// has the closed form.
+pub(super) fn gaussian_kl(cases: &mut Stream, draws: usize) -> Result<f64> {
     let (m1, m2) = (cases.standard_normal(), cases.standard_normal());
     let (s1, s2) = (0.5 + cases.unit(), 0.5 + cases.unit());
-    let closed = (s2 / s1).ln() + (s1 * s1 + (m1 - m2).powi(2)) / (2.0 * s2 * s2) - 0.5;
+    let of = |value: f64| Tensor::new(&[value], &Device::Cpu);
+    let (mean, log_variance) = (of(m1)?, of(2.0 * s1.ln())?);
+    let (prior_mean, prior_log_variance) = (of(m2)?, of(2.0 * s2.ln())?);
+    let input = Gaussian { mean: &mean, log_variance: &log_variance };
+    let prior = Gaussian { mean: &prior_mean, log_variance: &prior_log_variance };
+    let closed: f64 =
+        loss_of_gaussians(input, Some(prior), &LossOptions::default())?.to_scalar()?;
     let log_density = |x: f64, mean: f64, std: f64| -((x - mean) / std).powi(2) / 2.0 - std.ln();
     let sum: f64 = (0..draws)
         .map(|_| m1 + s1 * cases.standard_normal())
         .map(|x| log_density(x, m1, s1) - log_density(x, m2, s2))
         .sum();
     // Relative to at least 1 nat: two like Gaussians have a KL near 0.
-    (sum / draws as f64 - closed) / closed.max(1.0)
+    Ok((sum / draws as f64 - closed) / closed.max(1.0))
 }
 
 /// Random logits and labels, and the gradient of the summed cross-entropy, a row a sample.

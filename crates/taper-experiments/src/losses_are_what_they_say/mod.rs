@@ -25,6 +25,7 @@ pub(crate) struct Settings {
 #[serde(rename_all = "kebab-case")]
 enum Identity {
     EntropyPlusKl,
+    KlHasAnOrder,
     BinaryIsTwoClass,
     GradientIsPMinusY,
     TargetUpOthersDown,
@@ -67,12 +68,13 @@ impl Arm for Check {
         let cases = &mut self.cases;
         let error = match self.settings.identity {
             Identity::EntropyPlusKl => cases::entropy_plus_kl(cases)?,
+            Identity::KlHasAnOrder => cases::kl_has_an_order(cases)?,
             Identity::BinaryIsTwoClass => cases::binary_is_two_class(cases)?,
             Identity::GradientIsPMinusY => cases::gradient_is_p_minus_y(cases)?,
             Identity::TargetUpOthersDown => cases::target_up_others_down(cases)?,
             Identity::MseAtTheMean => cases::mse_at_the_mean(cases)?,
             Identity::MaeAtTheMedian => cases::mae_at_the_median(cases)?,
-            Identity::GaussianKl => cases::gaussian_kl(cases, self.settings.draws),
+            Identity::GaussianKl => cases::gaussian_kl(cases, self.settings.draws)?,
         };
         // Not `f64::max`, which would lose a NaN.
         if error.is_nan() || error.abs() > self.largest {
