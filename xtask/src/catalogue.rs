@@ -129,12 +129,16 @@ fn curve(unit: &Unit, drawn: &[PathBuf]) -> String {
     }
 }
 
-/// The lines up to the first empty one as one line; list items stay apart.
+/// The lines up to the first empty one that ends a sentence, as one line; list items stay apart.
 fn first_paragraph(text: &str) -> String {
     let mut paragraph = String::new();
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with("```")) {
         if line.is_empty() {
-            break;
+            // What ends in the middle of a sentence goes on.
+            match [" and", " with", ","].iter().any(|end| paragraph.ends_with(end)) {
+                true => continue,
+                false => break,
+            }
         }
         let (between, line) = line.strip_prefix("- ").map_or((" ", line), |item| ("<br>", item));
         if !paragraph.is_empty() {

@@ -67,7 +67,9 @@ impl Classes {
         let rows = (shape.iter().product::<usize>(), classes);
         let target = match (target, options.ignore_index) {
             (Target::Indices(target), ignored) => {
-                let labels = Labels::new(operation, target, shape, classes, ignored)?;
+                let counting = elements.counting();
+                let counting = counting.as_deref();
+                let labels = Labels::new(operation, target, shape, classes, ignored, counting)?;
                 if let Some(kept) = &labels.kept {
                     elements = elements.keep("target", kept);
                 }
@@ -322,7 +324,8 @@ pub(crate) mod tests {
         let labels = |shape: &[usize]| {
             let labels = positive("labels", shape).to_dtype(DType::I64).unwrap();
             let most = (labels.ones_like().unwrap() * (classes as f64 - 1.0)).unwrap();
-            Labels::new("twins", &labels.minimum(&most).unwrap(), shape, classes, None).unwrap()
+            let labels = labels.minimum(&most).unwrap();
+            Labels::new("twins", &labels, shape, classes, None, None).unwrap()
         };
         let loss = || Rows {
             classes,

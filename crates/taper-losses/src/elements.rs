@@ -77,6 +77,12 @@ impl Elements {
         &self.shape
     }
 
+    /// Which elements count; `None` where all do.
+    pub(crate) fn counting(&self) -> Option<Vec<bool>> {
+        let weights = self.weights.as_ref()?;
+        Some(spread(weights, self.shape.elem_count()).map(|weight| weight >= 0.0).collect())
+    }
+
     /// `x` with 0 in place of the elements that do not count.
     ///
     /// A loss applies it to what goes *into* its equation: a NaN that is only cut off afterwards still

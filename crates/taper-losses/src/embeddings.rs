@@ -104,9 +104,15 @@ pub(crate) fn chosen(elements: &Elements, x: &Tensor) -> Result<Tensor> {
     Ok(x.contiguous()?.index_select(&Tensor::from_vec(rows, count, x.device())?, 0)?)
 }
 
-/// The rows of `x` (N, D) at these places.
-pub(crate) fn select(x: &Tensor, rows: &Tensor) -> Result<Tensor> {
-    Ok(x.contiguous()?.index_select(rows, 0)?)
+/// The rows of the embeddings `x` (N, D) at these places, which are those of the labels that were mined.
+pub(crate) fn select(operation: &'static str, x: &Tensor, places: &Tensor) -> Result<Tensor> {
+    let there = rows(operation, "embeddings", x)?.dim(0)?;
+    let largest = places.to_vec1::<u32>()?.into_iter().max();
+    if let Some(largest) = largest.filter(|largest| *largest as usize >= there) {
+        let expected = format!("of the labels' rows, at least {}", largest as usize + 1);
+        return Err(Error::argument(operation, "embeddings", expected, format!("{there} rows")));
+    }
+    Ok(x.contiguous()?.index_select(places, 0)?)
 }
 
 /// The losses of the rows that count at their places, 0 elsewhere.

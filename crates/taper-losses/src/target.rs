@@ -26,13 +26,14 @@ pub(crate) struct Labels {
 }
 
 impl Labels {
-    /// The labels `target` of the given shape, each one of `classes` or `ignore_index`.
+    /// The labels `target` of the given shape, each one of `classes` or `ignore_index`, but where `counting` is false.
     pub(crate) fn new(
         operation: &'static str,
         target: &Tensor,
         shape: &[usize],
         classes: usize,
         ignore_index: Option<i64>,
+        counting: Option<&[bool]>,
     ) -> Result<Self> {
         if !target.dtype().is_int() {
             let expected = "of an integer dtype (soft targets are Target::Probabilities)";
@@ -48,11 +49,19 @@ impl Labels {
         let mut labels = Self { indices, kept: None };
         labels.kept = labels.read(|labels| {
             let outside = |label: i64| !(0..classes as i64).contains(&label);
-            let wrong = |label: &i64| outside(*label) && Some(*label) != ignore_index;
-            if let Some((at, label)) = labels.iter().enumerate().find(|(_, label)| wrong(label)) {
+            let counts =
+                |at: usize| counting.is_none_or(|counting| counting.get(at) == Some(&true));
+            let wrong = |&(at, label): &(usize, i64)| {
+                outside(label) && Some(label) != ignore_index && counts(at)
+            };
+            if let Some((at, label)) = labels.iter().enumerate().find(wrong) {
                 let expected = match ignore_index {
-                    Some(ignored) => format!("a class below {classes}, or {ignored} to be ignored"),
-                    None => format!("a class below {classes} (`ignore_index` leaves a label out)"),
+                    Some(ignored) => {
+                        format!("a class, from 0 to below {classes}, or {ignored} to be ignored")
+                    }
+                    None => format!(
+                        "a class, from 0 to below {classes} (`ignore_index` leaves a label out)"
+                    ),
                 };
                 let argument = element("target", at, shape);
                 return Err(Error::argument(operation, argument, expected, label));

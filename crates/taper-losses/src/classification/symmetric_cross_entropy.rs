@@ -30,7 +30,8 @@ impl Default for SymmetricCrossEntropyOptions {
 /// The symmetric cross-entropy: the cross-entropy, and that of the target under the prediction, to learn from labels of
 /// which some are wrong.
 ///
-/// The reverse cross-entropy is bounded, so a wrong label cannot cost without end.
+/// The reverse part is bounded by −A, so that a wrong label has less of a say than with the cross-entropy alone; the
+/// cross-entropy's part, α of it, is not.
 ///
 /// # Equation
 /// lᵢ = − α Σ_c w_c q′ᵢ_c log pᵢ_c − β Wᵢ Σ_c pᵢ_c max(log q′ᵢ_c, A), with Wᵢ = Σ_c w_c q′ᵢ_c

@@ -16,6 +16,9 @@ const WITH: &str = "WeightedSum::with";
 ///
 /// over the parts k with a weight that is not 0.
 ///
+/// The parts keep their own scales: a mean over the pixels of images beside a divergence that is a sum over a code's
+/// dimensions makes an ELBO only with the number of pixels as its weight.
+///
 /// # Shapes
 /// Parts () or (...), all of one shape, in any unit; the total and the reported parts of that shape. Parts of unreduced
 /// losses give the total of each row.

@@ -25,7 +25,8 @@ impl Pairs {
     /// # Errors
     /// Embeddings without one of the rows, or on another device.
     pub fn select(&self, embeddings: &Tensor) -> Result<[Tensor; 2]> {
-        Ok([select(embeddings, &self.first)?, select(embeddings, &self.second)?])
+        let of = |places| select("Pairs::select", embeddings, places);
+        Ok([of(&self.first)?, of(&self.second)?])
     }
 }
 

@@ -36,7 +36,7 @@ impl Triplets {
     /// # Errors
     /// Embeddings without one of the rows, or on another device.
     pub fn select(&self, embeddings: &Tensor) -> Result<[Tensor; 3]> {
-        let of = |rows| select(embeddings, rows);
+        let of = |places| select("Triplets::select", embeddings, places);
         Ok([of(&self.anchor)?, of(&self.positive)?, of(&self.negative)?])
     }
 }

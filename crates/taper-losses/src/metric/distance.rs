@@ -12,7 +12,7 @@ const PAIRWISE: &str = "Distance::pairwise";
 /// How far two embeddings are from each other, row by row or all against all.
 ///
 /// # Equation
-/// With d = a − b for two embeddings a and b:
+/// ‖d‖, ‖d‖², Σ_k ∣d_k∣ or 1 − cos(a, b), with d = a − b for two embeddings a and b:
 ///
 /// | | distance | unit |
 /// |---|---|---|

@@ -2,7 +2,12 @@ use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 use taper_core::Result;
 use taper_core::testing::{assert_close, goldens, gradcheck, gradients_reach};
-use taper_losses::{ClassOptions, Empty, LossOptions, Reduction, Target, cross_entropy};
+use taper_losses::{
+    ClassOptions, Empty, FocalOptions, GeneralizedCrossEntropyOptions, LossOptions,
+    MultiMarginOptions, Poly1Options, Reduction, SymmetricCrossEntropyOptions, Target,
+    cross_entropy, focal, generalized_cross_entropy, multi_margin, nll, poly1,
+    symmetric_cross_entropy,
+};
 
 use crate::contract::{Subject, beside, normal};
 use crate::golden;
@@ -317,7 +322,7 @@ fn errors_name_the_argument() -> Result<()> {
     let of_labels = |labels: Tensor| message(&logits, Target::Indices(&labels), &plain);
     assert_eq!(
         of_labels(Tensor::new(&[0i64, 3], &CPU)?),
-        "target[1] should be a class below 3 (`ignore_index` leaves a label out), got 3"
+        "target[1] should be a class, from 0 to below 3 (`ignore_index` leaves a label out), got 3"
     );
     assert_eq!(of_labels(Tensor::new(&[0i64], &CPU)?), "target should be of shape [2], got [1]");
     assert_eq!(
@@ -331,7 +336,7 @@ fn errors_name_the_argument() -> Result<()> {
     let ignoring = ClassOptions { ignore_index: Some(9), ..Default::default() };
     assert_eq!(
         message(&logits, Target::Indices(&Tensor::new(&[-1i64, 9], &CPU)?), &ignoring),
-        "target[0] should be a class below 3, or 9 to be ignored, got -1"
+        "target[0] should be a class, from 0 to below 3, or 9 to be ignored, got -1"
     );
     assert_eq!(
         message(&logits, Target::Probabilities(&soft), &ignoring),
@@ -351,5 +356,59 @@ fn errors_name_the_argument() -> Result<()> {
     assert_eq!(of_options(smoothing(f64::NAN)), "label_smoothing should be from 0 to 1, got NaN");
     let axis = ClassOptions { class_axis: Some(2), ..Default::default() };
     assert_eq!(of_options(axis), "class_axis should be below 2, got 2 for logits of shape [2, 3]");
+    Ok(())
+}
+
+/// Of every loss of logits against labels: padding has labels that are no class.
+#[test]
+fn a_label_under_the_mask_may_be_no_class() -> Result<()> {
+    let logits = Tensor::new(&[[1.0, 2.0, 0.5], [0.5, -1.0, 0.0]], &CPU)?;
+    let mask = Some(Tensor::new(&[0u8, 1], &CPU)?);
+    let masked = ClassOptions {
+        class_weights: Some(Tensor::new(&[0.5, 1.0, 2.0], &CPU)?),
+        loss: LossOptions { mask, ..Default::default() },
+        ..Default::default()
+    };
+    let plain = ClassOptions { loss: LossOptions::default(), ..masked.clone() };
+    type Loss = fn(&Tensor, &Tensor, &ClassOptions) -> Result<Tensor>;
+    let losses: [Loss; 7] = [
+        |x, y, classes| cross_entropy(x, Target::Indices(y), classes),
+        |x, y, classes| nll(x, Target::Indices(y), classes),
+        |x, y, classes| {
+            let options = FocalOptions { classes: classes.clone(), ..Default::default() };
+            focal(x, Target::Indices(y), &options)
+        },
+        |x, y, classes| {
+            let options = Poly1Options { classes: classes.clone(), ..Default::default() };
+            poly1(x, Target::Indices(y), &options)
+        },
+        |x, y, classes| {
+            let classes = classes.clone();
+            let options = GeneralizedCrossEntropyOptions { classes, ..Default::default() };
+            generalized_cross_entropy(x, Target::Indices(y), &options)
+        },
+        |x, y, classes| {
+            let classes = classes.clone();
+            let options = SymmetricCrossEntropyOptions { classes, ..Default::default() };
+            symmetric_cross_entropy(x, Target::Indices(y), &options)
+        },
+        |x, y, classes| {
+            let options = MultiMarginOptions { classes: classes.clone(), ..Default::default() };
+            multi_margin(x, y, &options)
+        },
+    ];
+    for loss in losses {
+        for padding in [255i64, -100] {
+            let variable = Var::from_tensor(&logits)?;
+            let value = loss(&variable, &Tensor::new(&[padding, 1], &CPU)?, &masked)?;
+            let alone = Var::from_tensor(&logits.narrow(0, 1, 1)?)?;
+            let expected = loss(&alone, &Tensor::new(&[1i64], &CPU)?, &plain)?;
+            assert_close(&value, &expected, 1e-12);
+            let gradient = value.backward()?.remove(&variable).expect("a gradient");
+            let expected = expected.backward()?.remove(&alone).expect("a gradient");
+            assert_eq!(gradient.get(0)?.to_vec1::<f64>()?, [0.0; 3]);
+            assert_close(&gradient.narrow(0, 1, 1)?, &expected, 1e-12);
+        }
+    }
     Ok(())
 }

@@ -279,3 +279,17 @@ fn errors_name_the_argument() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn embeddings_of_other_rows_than_were_mined_are_an_error() -> Result<()> {
+    let labels = Tensor::new(&[0u32, 0, 1, 1, 2, 2], &CPU)?;
+    let few = Tensor::zeros((4, 3), DType::F64, &CPU)?;
+    let message = all_triplets(&labels)?.select(&few).unwrap_err().to_string();
+    assert_eq!(
+        message,
+        "Triplets::select: embeddings should be of the labels' rows, at least 6, got 4 rows"
+    );
+    let message = all_pairs(&labels)?.select(&few).unwrap_err().to_string();
+    assert!(message.starts_with("Pairs::select: embeddings should be"), "{message}");
+    Ok(())
+}

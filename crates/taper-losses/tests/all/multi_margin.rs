@@ -127,7 +127,7 @@ fn errors_name_the_argument() -> Result<()> {
     );
     assert_eq!(
         message(&Tensor::new(&[2u32], &CPU)?, &MultiMarginOptions::default()),
-        "target[0] should be a class below 2 (`ignore_index` leaves a label out), got 2"
+        "target[0] should be a class, from 0 to below 2 (`ignore_index` leaves a label out), got 2"
     );
     assert_eq!(
         message(&x, &MultiMarginOptions::default()),

@@ -109,7 +109,7 @@ fn errors_name_the_argument() -> Result<()> {
     let message = nll(&x, Target::Indices(&labels), &ClassOptions::default()).unwrap_err();
     assert_eq!(
         message.to_string(),
-        "nll: target[1] should be a class below 2 (`ignore_index` leaves a label out), got -100"
+        "nll: target[1] should be a class, from 0 to below 2 (`ignore_index` leaves a label out), got -100"
     );
     let probabilities = Tensor::new(&[[1f32, 0.0], [0.5, 0.5]], &CPU)?;
     let target = Target::Probabilities(&probabilities);
