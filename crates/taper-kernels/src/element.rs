@@ -62,6 +62,10 @@ pub trait Element:
     #[doc(hidden)]
     fn ln_1p_unit<I: Isa>(self) -> Self;
 
+    /// ln x for x in [0, 1]; finite at 0.
+    #[doc(hidden)]
+    fn ln_unit<I: Isa>(self) -> Self;
+
     /// tanh x.
     #[doc(hidden)]
     fn tanh<I: Isa>(self) -> Self;
@@ -118,6 +122,11 @@ impl Element for f32 {
     }
 
     #[inline(always)]
+    fn ln_unit<I: Isa>(self) -> Self {
+        math::ln_unit::<I>(self)
+    }
+
+    #[inline(always)]
     fn tanh<I: Isa>(self) -> Self {
         math::tanh::<I>(self)
     }
@@ -168,6 +177,11 @@ impl Element for f64 {
     #[inline(always)]
     fn ln_1p_unit<I: Isa>(self) -> Self {
         f64::ln_1p(self)
+    }
+
+    #[inline(always)]
+    fn ln_unit<I: Isa>(self) -> Self {
+        if self == 0.0 { 0.0 } else { self.ln() }
     }
 
     #[inline(always)]

@@ -4,9 +4,11 @@
 //! within a row or a run of elements, f64 across them, in order.
 
 mod cross_entropy;
+mod entropy;
 mod pointwise;
 
 pub use cross_entropy::{CrossEntropy, Labels, Target};
+pub use entropy::negative_entropies;
 pub use pointwise::{Pointwise, pointwise_by};
 
 use crate::isa::dispatch;

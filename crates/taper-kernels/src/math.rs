@@ -80,6 +80,22 @@ pub(crate) fn ln_1p_of_ratio<I: Isa>(s: f32) -> f32 {
     (s2 * square).fma::<I>(tail, s2)
 }
 
+/// ln x for x in [0, 1]; finite at 0. Subnormal numbers count as 2⁻¹²⁷ and more.
+#[inline(always)]
+pub(crate) fn ln_unit<I: Isa>(x: f32) -> f32 {
+    // ln((1 + s) / (1 − s)): near 1 of 1 / x, where 1 − x is exact, else of the mantissa.
+    let near = x >= 0.5;
+    let bits = x.to_bits();
+    let exponent = (bits >> 23) as i32 - 127;
+    let mantissa = f32::from_bits(bits & 0x007f_ffff | 0x3f80_0000);
+    let numerator = if near { 1.0 - x } else { mantissa - 1.0 };
+    let log = ln_1p_of_ratio::<I>(numerator / (1.0 + if near { x } else { mantissa }));
+    // ln 2 in two parts, as above.
+    let exponent = exponent as f32;
+    let far = exponent.fma::<I>(0.693_359_4, exponent.fma::<I>(-2.121_944_4e-4, log));
+    if near { -log } else { far }
+}
+
 /// tanh |x| = (1 − e) / (1 + e) with e = exp(−2 |x|), and the sign of x. Near 0 the numerator is that of
 /// exp(−2 |x|) − 1; far from it the quotient is taken from 1, so that its rounding shrinks with e.
 #[inline(always)]
@@ -164,6 +180,11 @@ mod tests {
         check("exp, baseline", worst((-103.0, 88.7), exp::<Baseline>, f64::exp));
         check("ln_1p", worst((0.0, 1.0), ln_1p_unit::<Fused>, f64::ln_1p));
         check("ln_1p, baseline", worst((0.0, 1.0), ln_1p_unit::<Baseline>, f64::ln_1p));
+        // Both sides of the seam, and the smallest normal numbers.
+        for range in [(1e-6, 1.0), (0.499, 0.501), (1.2e-38, 1e-36)] {
+            check("ln", worst(range, ln_unit::<Fused>, f64::ln));
+            check("ln, baseline", worst(range, ln_unit::<Baseline>, f64::ln));
+        }
         check("tanh", worst((-12.0, 12.0), tanh::<Fused>, f64::tanh));
         check("tanh, baseline", worst((-12.0, 12.0), tanh::<Baseline>, f64::tanh));
         check("erf", worst((-5.0, 5.0), erf::<Fused>, libm::erf));
@@ -184,7 +205,8 @@ mod tests {
             assert!(f(f32::NAN).is_nan());
         }
         assert_eq!((exp::<Fused>(0.0), tanh::<Fused>(0.0), erf::<Fused>(0.0)), (1.0, 0.0, 0.0));
-        assert_eq!(ln_1p_unit::<Fused>(0.0), 0.0);
+        assert_eq!((ln_1p_unit::<Fused>(0.0), ln_unit::<Fused>(1.0)), (0.0, 0.0));
+        assert!(ln_unit::<Fused>(0.0).is_finite());
         assert!(ln_1p_unit::<Fused>(f32::NAN).is_nan());
         // Tiny arguments keep their relative precision.
         assert!((tanh::<Fused>(1e-20) / 1e-20 - 1.0).abs() < 1e-6);

@@ -84,6 +84,9 @@ pub(crate) fn expect_probabilities(
     argument: &str,
     tensor: &Tensor,
 ) -> Result<()> {
+    if in_place(tensor)? {
+        return Ok(());
+    }
     let values = to_host(&tensor.detach())?;
     match values.iter().enumerate().find(|(_, value)| !(0.0..=1.0).contains(*value)) {
         None => Ok(()),
@@ -94,6 +97,24 @@ pub(crate) fn expect_probabilities(
             value,
         )),
     }
+}
+
+/// Whether all elements are probabilities, where that can be read off without a copy.
+fn in_place(tensor: &Tensor) -> Result<bool> {
+    // Not a search, so that it is a loop without branches.
+    fn all<T: PartialOrd + From<u8>>(values: &[T]) -> bool {
+        let (zero, one) = (T::from(0), T::from(1));
+        values.iter().fold(true, |good, value| good & (*value >= zero) & (*value <= one))
+    }
+    if !tensor.device().is_cpu() || !tensor.is_contiguous() {
+        return Ok(false);
+    }
+    let values = Elements::of(tensor)?;
+    Ok(match tensor.dtype() {
+        DType::F32 => all(values.slice::<f32>()?),
+        DType::F64 => all(values.slice::<f64>()?),
+        _ => false,
+    })
 }
 
 /// All elements in row-major order, whatever the dtype and device.

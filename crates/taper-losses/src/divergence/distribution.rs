@@ -75,7 +75,7 @@ pub(super) struct Pair {
     pub(super) elements: Elements,
     /// As `input`, but 0 in the rows that do not count.
     other: Tensor,
-    other_form: Form,
+    pub(super) other_form: Form,
 }
 
 impl Pair {
@@ -113,12 +113,12 @@ impl Pair {
     /// Both, with their gradients, where they count.
     pub(super) fn rows(&self) -> Result<[Rows; 2]> {
         let input = self.elements.hide(&self.input)?.reshape(self.shape())?;
-        Ok([Rows::new(self.form, &input)?, self.other_rows()?])
+        Ok([Rows::new(self.form, &input)?, Rows::new(self.other_form, &self.other()?)?])
     }
 
-    /// The second of them.
-    pub(super) fn other_rows(&self) -> Result<Rows> {
-        Rows::new(self.other_form, &self.other.reshape(self.shape())?)
+    /// The numbers of the second of them, (rows, C).
+    pub(super) fn other(&self) -> Result<Tensor> {
+        Ok(self.other.reshape(self.shape())?)
     }
 
     /// The value of a divergence from that of each row.

@@ -3,7 +3,9 @@
 use candle_core::{Result as CandleResult, Tensor};
 use taper_core::Result;
 use taper_core::op::{self, Scalar};
-use taper_kernels::loss::{CrossEntropy, Pointwise, Target, Wanted, pointwise_by};
+use taper_kernels::loss::{
+    CrossEntropy, Pointwise, Target, Wanted, negative_entropies, pointwise_by,
+};
 use taper_kernels::{Element, buffer};
 
 use super::Distribution;
@@ -122,13 +124,14 @@ pub fn kl_div(
         Pair::new(FromInput::NAME, arguments.0, arguments.1, options.class_axis, &options.loss)?;
     match options.direction {
         KlDirection::TargetFromInput => {
-            let target = pair.other_rows()?.detached()?;
-            let loss = FromInput { classes: pair.classes, form: pair.form, target };
+            let target = pair.other()?.detach().contiguous()?;
+            let (form, target_form) = (pair.form, pair.other_form);
+            let loss = FromInput { classes: pair.classes, form, target, target_form };
             pair.elements.reduce(&pair.input, loss, None)
         }
         KlDirection::InputFromTarget => {
             let [input, target] = pair.rows()?;
-            let divergences = divergence(&input, &target.detached()?)?;
+            let divergences = divergence(&input, &target.detached())?;
             pair.reduce(&divergences)
         }
     }
@@ -140,9 +143,8 @@ fn divergence(a: &Rows, b: &Rows) -> Result<Tensor> {
 }
 
 impl Rows {
-    /// Without gradients, in row-major order.
-    fn detached(&self) -> CandleResult<Self> {
-        Ok(Self { p: self.p.detach().contiguous()?, log_p: self.log_p.detach().contiguous()? })
+    fn detached(&self) -> Self {
+        Self { p: self.p.detach(), log_p: self.log_p.detach() }
     }
 }
 
@@ -150,27 +152,49 @@ impl Rows {
 struct FromInput {
     classes: usize,
     form: Form,
-    target: Rows,
+    /// (rows, C) in row-major order, without gradients.
+    target: Tensor,
+    target_form: Form,
 }
 
 impl FromInput {
+    fn target(&self) -> Result<Rows> {
+        Rows::new(self.target_form, &self.target)
+    }
+
+    /// The target's probabilities, and minus the entropy of each row.
+    fn entropies<T: Scalar>(&self) -> CandleResult<(Tensor, Vec<f64>)> {
+        if self.target_form == Form::Probabilities {
+            let q = op::Elements::of(&self.target)?;
+            return Ok((self.target.clone(), negative_entropies(q.slice::<T>()?, self.classes)));
+        }
+        let Rows { p, log_p } = self.target()?;
+        let entropies = {
+            let (q, log_q) = (op::Elements::of(&p)?, op::Elements::of(&log_p)?);
+            let (q, log_q) = (q.slice::<T>()?, log_q.slice::<T>()?);
+            let rows = q.chunks_exact(self.classes).zip(log_q.chunks_exact(self.classes));
+            let entropy = |(q, log_q): (&[T], &[T])| {
+                let terms = q.iter().zip(log_q).filter(|(q, _)| **q != T::ZERO);
+                terms.map(|(q, log_q)| Element::to_f64(*q) * Element::to_f64(*log_q)).sum()
+            };
+            rows.map(entropy).collect()
+        };
+        Ok((p, entropies))
+    }
+
     /// By the cross-entropy of logits, from which the entropy of the target is taken.
     fn of_logits<T: Scalar>(&self, z: &[T], wanted: Wanted<'_, T>) -> CandleResult<f64> {
         let Wanted { weights, scale, mut losses, gradient } = wanted;
-        let (q, log_q) = (op::Elements::of(&self.target.p)?, op::Elements::of(&self.target.log_p)?);
-        let (q, log_q) = (q.slice::<T>()?, log_q.slice::<T>()?);
-        let (classes, target) = (self.classes, Target::Probabilities(q));
+        let (q, entropies) = self.entropies::<T>()?;
+        let q = op::Elements::of(&q)?;
+        let (classes, target) = (self.classes, Target::Probabilities(q.slice::<T>()?));
         let rows = CrossEntropy { classes, target, class_weights: None, smoothing: 0.0 };
         let wanted = Wanted { weights, scale, losses: losses.as_deref_mut(), gradient };
         let mut sum = rows.evaluate(z, wanted);
-        let rows = q.chunks_exact(classes).zip(log_q.chunks_exact(classes));
-        let each = weights.map_or(1, |weights| rows.len() / weights.len().max(1));
-        for (row, (q, log_q)) in rows.enumerate() {
+        let each = weights.map_or(1, |weights| entropies.len() / weights.len().max(1));
+        for (row, entropy) in entropies.into_iter().enumerate() {
             let weight = weights.map_or(1.0, |weights| weights[row / each]);
             if weight > 0.0 {
-                let terms = q.iter().zip(log_q).filter(|(q, _)| **q != T::ZERO);
-                let entropy: f64 =
-                    terms.map(|(q, log_q)| Element::to_f64(*q) * Element::to_f64(*log_q)).sum();
                 sum += weight * entropy;
                 if let Some(losses) = &mut losses {
                     losses[row] += T::of(weight * entropy);
@@ -188,7 +212,9 @@ impl FromInput {
         evaluate: impl Fn(&[T], &[T], Wanted<'_, T>) -> f64,
     ) -> CandleResult<f64> {
         let Wanted { weights, scale, losses, gradient } = wanted;
-        let log_q = op::Elements::of(&self.target.log_p)?;
+        let Rows { log_p: log_q, .. } = self.target()?;
+        let log_q = log_q.contiguous()?;
+        let log_q = op::Elements::of(&log_q)?;
         let log_q = log_q.slice::<T>()?;
         let mut terms = losses.as_ref().map(|_| buffer(x.len()));
         let wanted = Wanted { weights, scale, losses: terms.as_deref_mut(), gradient };
@@ -223,7 +249,7 @@ impl Loss for FromInput {
     fn composed(&self, x: &Tensor, elements: &Elements) -> Result<Tensor> {
         let rows = (elements.shape().elem_count(), self.classes);
         let input = Rows::new(self.form, &elements.hide(x)?.reshape(rows)?)?;
-        Ok(divergence(&self.target, &input)?.reshape(elements.shape())?)
+        Ok(divergence(&self.target()?, &input)?.reshape(elements.shape())?)
     }
 }
 
@@ -249,9 +275,15 @@ mod tests {
             if zeros {
                 q = q.gt(1.0).unwrap().where_cond(&q, &q.zeros_like().unwrap()).unwrap();
             }
-            let target = || Rows::new(Form::Probabilities, &q).unwrap();
-            let loss = || FromInput { classes: random.columns, form, target: target() };
-            random.twins_agree(&x, random.rows, loss);
+            for target_form in [Form::Probabilities, Form::LogProbabilities] {
+                let rows = Rows::new(Form::Probabilities, &q).unwrap();
+                let target = if target_form == Form::Probabilities { rows.p } else { rows.log_p };
+                let loss = || {
+                    let (classes, target) = (random.columns, target.clone());
+                    FromInput { classes, form, target, target_form }
+                };
+                random.twins_agree(&x, random.rows, loss);
+            }
         }
     }
 
