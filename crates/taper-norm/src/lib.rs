@@ -4,10 +4,10 @@
 //! remembers are variables under PyTorch's names, which the forward pass detaches: they are state, and
 //! [`taper_core::Parameters::trainable`] leaves them out.
 
-mod batch_norm;
-mod layer_norm;
+mod arguments;
+mod batch;
+mod sample;
 
-pub use batch_norm::{
-    BatchNorm, BatchNormConfig, Momentum, RunningStatistics, Variance, batch_norm,
-};
-pub use layer_norm::{LayerNorm, LayerNormConfig, layer_norm};
+pub use batch::*;
+pub use sample::*;
+pub use taper_core::{Error, Result};

@@ -2,7 +2,8 @@
 
 use taper_core::{Activation, Result};
 
-use super::invalid;
+use super::{NAME, invalid};
+use crate::arguments::expect_eps;
 
 /// How [`batch_norm`](super::batch_norm()) makes a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -67,10 +68,7 @@ impl Variance {
 
 impl BatchNormConfig {
     pub(super) fn check(&self) -> Result<()> {
-        // Written so that NaN is refused.
-        if !(self.eps > 0.0 && self.eps.is_finite()) {
-            return Err(invalid("eps", "above 0 and finite", self.eps));
-        }
+        expect_eps(NAME, self.eps)?;
         match self.momentum {
             Momentum::Exponential(momentum) if !(0.0..=1.0).contains(&momentum) => {
                 Err(invalid("momentum", "from 0 to 1", momentum))

@@ -6,6 +6,11 @@ use candle_core::{D, DType, Module, Shape, Tensor};
 use candle_nn::{Init, VarBuilder};
 use taper_core::{Error, Result, op};
 
+use crate::arguments::{expect_computable, expect_eps, expect_values, is_half};
+
+const NAME: &str = "LayerNorm";
+const FORWARD: &str = "LayerNorm::forward";
+
 /// How [`layer_norm`] makes a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LayerNormConfig {
@@ -115,21 +120,13 @@ impl LayerNorm {
         let normalized_shape = normalized_shape.into();
         if normalized_shape.rank() == 0 || normalized_shape.elem_count() == 0 {
             let expected = "at least one axis, none of them empty";
-            return Err(invalid("normalized_shape", expected, format!("{normalized_shape:?}")));
+            let received = format!("{normalized_shape:?}");
+            return Err(Error::argument(NAME, "normalized_shape", expected, received));
         }
-        // Written so that NaN is refused.
-        if !(eps > 0.0 && eps.is_finite()) {
-            return Err(invalid("eps", "above 0 and finite", eps));
-        }
+        expect_eps(NAME, eps)?;
         for (name, tensor) in [("weight", &weight), ("bias", &bias)] {
-            let Some(tensor) = tensor else {
-                continue;
-            };
-            if tensor.shape() != &normalized_shape || !is_computable(tensor.dtype()) {
-                let expected =
-                    format!("f64, f32, bf16 or f16 of shape {:?}", normalized_shape.dims());
-                let received = format!("{:?} of shape {:?}", tensor.dtype(), tensor.dims());
-                return Err(invalid(name, expected, received));
+            if let Some(tensor) = tensor {
+                expect_values(NAME, name, tensor, normalized_shape.dims())?;
             }
         }
         Ok(Self { normalized_shape, weight, bias, eps })
@@ -167,20 +164,15 @@ impl LayerNorm {
 
 impl Module for LayerNorm {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let wrong = |expected: String, received: String| {
-            Err(Error::argument("LayerNorm::forward", "x", expected, received).into())
-        };
         let shape = self.normalized_shape.dims();
         if !x.dims().ends_with(shape) {
             let expected = format!("of a shape that ends in {shape:?}");
-            return wrong(expected, format!("{:?}", x.dims()));
+            let received = format!("{:?}", x.dims());
+            return Err(Error::argument(FORWARD, "x", expected, received).into());
         }
-        if !is_computable(x.dtype()) {
-            return wrong("f64, f32, bf16 or f16".to_owned(), format!("{:?}", x.dtype()));
-        }
-        let dtype = x.dtype();
-        if matches!(dtype, DType::F16 | DType::BF16) {
-            return self.forward(&x.to_dtype(DType::F32)?)?.to_dtype(dtype);
+        expect_computable(FORWARD, "x", x)?;
+        if is_half(x.dtype()) {
+            return self.forward(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype());
         }
         if !op::has_kernels(x) {
             return self.composed(x);
@@ -188,14 +180,6 @@ impl Module for LayerNorm {
         let features = self.normalized_shape.elem_count();
         fused::apply(x, self.weight.as_ref(), self.bias.as_ref(), features, self.eps)
     }
-}
-
-fn is_computable(dtype: DType) -> bool {
-    matches!(dtype, DType::F64 | DType::F32 | DType::BF16 | DType::F16)
-}
-
-fn invalid(argument: &str, expected: impl Into<String>, received: impl std::fmt::Display) -> Error {
-    Error::argument("LayerNorm", argument, expected, received)
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use candle_nn::{Init, ModuleT, VarBuilder};
 use taper_core::{Activation, Error, Result, op};
 use taper_kernels::norm::Statistics;
 
+use crate::arguments::{described, expect_channels, expect_like_x, expect_values, is_half};
+
 pub use config::{BatchNormConfig, Momentum, Variance};
 use fused::{Arguments, numbers};
 pub use running::RunningStatistics;
@@ -135,16 +137,15 @@ impl BatchNorm {
         check_present("affine", config.affine, affine.is_some())?;
         check_present("running", config.track_running_stats, running.is_some())?;
         if let Some((weight, bias)) = &affine {
-            check_tensor("weight", weight, num_features)?;
-            check_tensor("bias", bias, num_features)?;
+            expect_values(NAME, "weight", weight, &[num_features])?;
+            expect_values(NAME, "bias", bias, &[num_features])?;
         }
         if let Some(running) = &running {
-            check_tensor("running.mean", &running.mean, num_features)?;
-            check_tensor("running.variance", &running.variance, num_features)?;
+            expect_values(NAME, "running.mean", &running.mean, &[num_features])?;
+            expect_values(NAME, "running.variance", &running.variance, &[num_features])?;
             let batches = &running.num_batches_tracked;
             if batches.rank() != 0 || batches.dtype() != DType::I64 {
-                let received = format!("{:?} of shape {:?}", batches.dtype(), batches.dims());
-                let expected = "I64 of shape []";
+                let (expected, received) = ("I64 of shape []", described(batches));
                 return Err(invalid("running.num_batches_tracked", expected, received));
             }
         }
@@ -182,9 +183,12 @@ impl BatchNorm {
         residual: Option<&Tensor>,
         train: bool,
     ) -> candle_core::Result<Tensor> {
-        check_input(x, residual, self.num_features)?;
+        expect_channels(FORWARD, x, self.num_features)?;
+        if let Some(residual) = residual {
+            expect_like_x(FORWARD, "residual", residual, x)?;
+        }
         let dtype = x.dtype();
-        if matches!(dtype, DType::F16 | DType::BF16) {
+        if is_half(dtype) {
             let residual = residual.map(|residual| residual.to_dtype(DType::F32)).transpose()?;
             let x = x.to_dtype(DType::F32)?;
             return self.forward(&x, residual.as_ref(), train)?.to_dtype(dtype);
@@ -249,6 +253,7 @@ impl ModuleT for BatchNorm {
     }
 }
 
+const NAME: &str = "BatchNorm";
 const FORWARD: &str = "BatchNorm::forward_t";
 
 fn check_present(argument: &str, expected: bool, received: bool) -> Result<()> {
@@ -259,40 +264,8 @@ fn check_present(argument: &str, expected: bool, received: bool) -> Result<()> {
     Err(invalid(argument, &format!("{}, as the config says", name(expected)), name(received)))
 }
 
-fn check_tensor(argument: &str, tensor: &Tensor, num_features: usize) -> Result<()> {
-    if tensor.dims() == [num_features] && is_computable(tensor.dtype()) {
-        return Ok(());
-    }
-    let received = format!("{:?} of shape {:?}", tensor.dtype(), tensor.dims());
-    Err(invalid(argument, &format!("f64, f32, bf16 or f16 of shape [{num_features}]"), received))
-}
-
-fn check_input(x: &Tensor, residual: Option<&Tensor>, num_features: usize) -> Result<()> {
-    let wrong = |argument: &str, expected: String, received: String| {
-        Err(Error::argument(FORWARD, argument, expected, received))
-    };
-    if !(2..=5).contains(&x.rank()) || x.dims()[1] != num_features {
-        let expected = format!("(N, {num_features}) with up to 3 more axes");
-        return wrong("x", expected, format!("{:?}", x.dims()));
-    }
-    if !is_computable(x.dtype()) {
-        return wrong("x", "f64, f32, bf16 or f16".to_owned(), format!("{:?}", x.dtype()));
-    }
-    let described = |tensor: &Tensor| format!("{:?} of shape {:?}", tensor.dtype(), tensor.dims());
-    match residual {
-        Some(residual) if described(residual) != described(x) => {
-            wrong("residual", format!("as x, {}", described(x)), described(residual))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn is_computable(dtype: DType) -> bool {
-    matches!(dtype, DType::F64 | DType::F32 | DType::BF16 | DType::F16)
-}
-
 fn invalid(argument: &str, expected: &str, received: impl std::fmt::Display) -> Error {
-    Error::argument("BatchNorm", argument, expected, received)
+    Error::argument(NAME, argument, expected, received)
 }
 
 #[cfg(test)]
