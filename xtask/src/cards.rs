@@ -74,7 +74,18 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "target.rs",
         ],
     },
-    UnitCrate { name: "taper-norm", shared: &["lib.rs", "arguments.rs", "batch.rs", "sample.rs"] },
+    UnitCrate {
+        name: "taper-norm",
+        shared: &[
+            "lib.rs",
+            "arguments.rs",
+            "batch.rs",
+            "batch/normalize",
+            "batch/normalize.rs",
+            "batch/running.rs",
+            "sample.rs",
+        ],
+    },
     UnitCrate { name: "taper-classical", shared: &["lib.rs", "error.rs", "matrix.rs"] },
 ];
 

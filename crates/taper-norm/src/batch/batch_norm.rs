@@ -1,20 +1,17 @@
 //! Batch normalization for inputs of any number of axes.
 
-mod composed;
 mod config;
-mod fused;
-mod running;
+mod masked;
 
-use candle_core::{DType, Module, Tensor, Var};
+use candle_core::Tensor;
 use candle_nn::{Init, ModuleT, VarBuilder};
-use taper_core::{Activation, Error, Result, op};
-use taper_kernels::norm::Statistics;
+use taper_core::{Error, Result};
 
-use crate::arguments::{described, expect_channels, expect_like_x, expect_values, is_half};
+use super::normalize::{Batch, Moments, Normalize};
+use super::{Momentum, RunningStatistics, Variance};
+use crate::arguments::{expect_channels, expect_like_x, expect_values};
 
-pub use config::{BatchNormConfig, Momentum, Variance};
-use fused::{Arguments, numbers};
-pub use running::RunningStatistics;
+pub use config::{BatchNormConfig, OneValue};
 
 /// A batch normalization layer of `vb`'s parameters `weight` and `bias` and its running statistics
 /// `running_mean`, `running_var` and `num_batches_tracked`, as far as `config` has them; see [`BatchNorm`].
@@ -25,17 +22,9 @@ pub fn batch_norm(
 ) -> Result<BatchNorm> {
     let get = |name, value| vb.get_with_hints(num_features, name, Init::Const(value));
     let affine = if config.affine { Some((get("weight", 1.0)?, get("bias", 0.0)?)) } else { None };
-    let running = if config.track_running_stats {
-        let none = Init::Const(0.0);
-        let batches = vb.get_with_hints_dtype((), "num_batches_tracked", none, DType::I64)?;
-        // A variable of the builder is taken as it is: what saves the model saves it too.
-        Some(RunningStatistics {
-            mean: Var::from_tensor(&get("running_mean", 0.0)?)?,
-            variance: Var::from_tensor(&get("running_var", 1.0)?)?,
-            num_batches_tracked: Var::from_tensor(&batches)?,
-        })
-    } else {
-        None
+    let running = match config.track_running_stats {
+        true => Some(RunningStatistics::build(num_features, &vb)?),
+        false => None,
     };
     BatchNorm::new(num_features, affine, running, config)
 }
@@ -58,11 +47,12 @@ pub fn batch_norm(
 /// # Parameters
 /// Of [`BatchNormConfig`]:
 /// - `eps`: 1e-5; above 0.
-/// - `momentum`: [`Momentum::Exponential`] of 0.1, from 0 to 1.
+/// - `momentum`: [`Momentum::Exponential`] of 0.1, from 0 to 1; Keras's is [`Momentum::Decay`] of 0.99.
 /// - `affine`: true.
 /// - `track_running_stats`: true.
 /// - `batch_variance`: [`Variance::Biased`].
 /// - `running_variance`: [`Variance::Unbiased`].
+/// - `one_value`: [`OneValue::Error`].
 /// - `activation`: [`Activation::Identity`]. [`Activation::Relu`] costs no pass over memory of its own.
 ///
 /// # Numerics
@@ -79,10 +69,13 @@ pub fn batch_norm(
 ///    training set computed afterwards.
 /// 2. From the paper: σ² of the batch is biased, its running average unbiased, as in PyTorch.
 /// 3. From PyTorch: one layer for all numbers of axes; training is said in the call.
+/// 4. Beyond PyTorch: [`OneValue::Running`] trains on a batch of one value a channel; and
+///    [`forward_masked_t`](BatchNorm::forward_masked_t) leaves padding out of the statistics, where Keras's mask
+///    still normalises it.
 ///
 /// # Errors
-/// [`batch_norm`] and [`BatchNorm::new`] refuse 0 features, an `eps` or `momentum` out of range, and
-/// tensors that do not fit. `forward_t` refuses an x that is not floating-point, has another number of
+/// [`batch_norm`] and [`BatchNorm::new`] refuse 0 features, an `eps` or `momentum` out of range,
+/// [`OneValue::Running`] without running statistics, and tensors that do not fit. `forward_t` refuses an x that is not floating-point, has another number of
 /// axes or channels, and a batch of one value a channel where it must be normalised by itself;
 /// `forward_residual_t` also a residual of another shape or dtype than x.
 ///
@@ -141,13 +134,7 @@ impl BatchNorm {
             expect_values(NAME, "bias", bias, &[num_features])?;
         }
         if let Some(running) = &running {
-            expect_values(NAME, "running.mean", &running.mean, &[num_features])?;
-            expect_values(NAME, "running.variance", &running.variance, &[num_features])?;
-            let batches = &running.num_batches_tracked;
-            if batches.rank() != 0 || batches.dtype() != DType::I64 {
-                let (expected, received) = ("I64 of shape []", described(batches));
-                return Err(invalid("running.num_batches_tracked", expected, received));
-            }
+            running.check(NAME, num_features)?;
         }
         Ok(Self { num_features, affine, running, config })
     }
@@ -187,63 +174,51 @@ impl BatchNorm {
         if let Some(residual) = residual {
             expect_like_x(FORWARD, "residual", residual, x)?;
         }
-        let dtype = x.dtype();
-        if is_half(dtype) {
-            let residual = residual.map(|residual| residual.to_dtype(DType::F32)).transpose()?;
-            let x = x.to_dtype(DType::F32)?;
-            return self.forward(&x, residual.as_ref(), train)?.to_dtype(dtype);
+        let BatchNormConfig { activation, eps, .. } = self.config;
+        let call = Normalize::new(x, residual, self.affine.as_ref(), activation, eps)?;
+        self.normalize(call, x, train)
+    }
+
+    /// Runs `call` of x by what normalises it, and moves the running statistics in training.
+    fn normalize(&self, call: Normalize, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
+        if let Some(running) = self.given(x, train)? {
+            return call.by_given(&running.mean, &running.variance);
         }
+        let batch =
+            Batch { variance: self.config.batch_variance, part: x.dims()[0], correction: None };
+        let (y, moments) = call.by_batch(&batch)?;
+        if train {
+            self.track(&moments)?;
+        }
+        Ok(y)
+    }
+
+    /// The statistics that normalise x, none where it does so itself.
+    fn given(&self, x: &Tensor, train: bool) -> Result<Option<&RunningStatistics>> {
         let count = x.elem_count() / self.num_features;
-        let running = self.running.as_ref().filter(|_| !train);
-        if running.is_none() && count < 2 {
-            let expected = "of at least 2 values a channel to have a variance (a larger batch, or \
-                            `train` false with running statistics)";
-            let received = format!("shape {:?}, {count} a channel", x.dims());
-            return Err(Error::argument(FORWARD, "x", expected, received).into());
+        let alone = count == 1 && self.config.one_value == OneValue::Running;
+        if let Some(running) = self.running.as_ref().filter(|_| !train || alone) {
+            return Ok(Some(running));
         }
-        let update = train.then_some(count);
-        match op::has_kernels(x) {
-            true => self.fused(x, residual, running, count, update),
-            false => self.composed(x, residual, running, count, update),
+        if count >= 2 {
+            return Ok(None);
         }
+        let expected = "of at least 2 values a channel to have a variance (a larger batch, one that is dropped, \
+                        `OneValue::Running`, or `train` false with running statistics)";
+        let received = format!("shape {:?}, {count} a channel", x.dims());
+        Err(Error::argument(FORWARD, "x", expected, received))
     }
 
-    /// One operation, but for an activation that is no rectifier. Without `running` statistics the batch's
-    /// normalise, and with an `update` the running ones move by them.
-    fn fused(
-        &self,
-        x: &Tensor,
-        residual: Option<&Tensor>,
-        running: Option<&RunningStatistics>,
-        count: usize,
-        update: Option<usize>,
-    ) -> candle_core::Result<Tensor> {
-        let BatchNormConfig { eps, activation, batch_variance, .. } = self.config;
-        let rectify = activation == Activation::Relu;
-        let arguments = Arguments { x, residual, affine: self.affine.as_ref(), rectify };
-        let y = match running {
-            Some(running) => {
-                let variance = numbers(&running.variance)?;
-                arguments.evaluate(Statistics::given(numbers(&running.mean)?, &variance, eps))?
-            }
-            None => {
-                let (y, found) = arguments.train(batch_variance.divisor(count), eps)?;
-                let Statistics { mean, squares, .. } = found.get()?;
-                self.track(update, mean, squares)?;
-                y
-            }
-        };
-        if rectify { Ok(y) } else { activation.forward(&y) }
-    }
-
-    /// Moves the running statistics by those of a batch of `update` values a channel.
-    fn track(&self, update: Option<usize>, mean: &[f64], squares: &[f64]) -> Result<()> {
-        let (Some(running), Some(count)) = (&self.running, update) else {
+    /// Moves the running statistics by those of batches, in order.
+    fn track(&self, batches: &[Moments]) -> Result<()> {
+        let Some(running) = &self.running else {
             return Ok(());
         };
-        let divisor = self.config.running_variance.divisor(count);
-        let variance: Vec<f64> = squares.iter().map(|squares| squares / divisor).collect();
-        running.track(self.config.momentum, mean, &variance)
+        let BatchNormConfig { momentum, running_variance, .. } = self.config;
+        for batch in batches {
+            running.track(momentum, &batch.mean, &batch.variance(running_variance))?;
+        }
+        Ok(())
     }
 }
 
@@ -270,9 +245,9 @@ fn invalid(argument: &str, expected: &str, received: impl std::fmt::Display) -> 
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Shape};
+    use candle_core::{DType, Device, Shape, Var};
     use taper_core::testing::assert_close;
-    use taper_core::{Parameters, stream};
+    use taper_core::{Activation, Parameters, stream};
 
     use super::*;
 
@@ -350,13 +325,10 @@ mod tests {
             let affine = config.affine.then_some(affine);
             let norm = BatchNorm::new(weight.elem_count(), affine, Some(running.clone()), config)?;
             let addend = add.then_some(residual.as_tensor());
-            let count = x.elem_count() / weight.elem_count();
-            let given = norm.running.as_ref().filter(|_| !train);
-            let update = train.then_some(count);
-            let y = match composed {
-                true => norm.composed(&x, addend, given, count, update)?,
-                false => norm.fused(&x, addend, given, count, update)?,
-            };
+            let call =
+                Normalize::new(&x, addend, norm.affine.as_ref(), config.activation, config.eps)?;
+            let call = if composed { call.composed() } else { call };
+            let y = norm.normalize(call, &x, train)?;
             let mut gradients = (&y * upstream)?.sum_all()?.backward()?;
             let mut results = vec![y];
             for running in [&running.mean, &running.variance] {

@@ -5,7 +5,9 @@ use candle_nn::{ModuleT, VarBuilder};
 use proptest::prelude::*;
 use taper_core::testing::{Case, assert_close, goldens, gradcheck, gradients_reach};
 use taper_core::{Activation, Gradients, LinearConfig, Parameters, Result, linear, stream};
-use taper_norm::{BatchNorm, BatchNormConfig, Momentum, RunningStatistics, Variance, batch_norm};
+use taper_norm::{
+    BatchNorm, BatchNormConfig, Momentum, OneValue, RunningStatistics, Variance, batch_norm,
+};
 
 const CPU: Device = Device::Cpu;
 
@@ -26,6 +28,7 @@ const BARE: BatchNormConfig = BatchNormConfig {
     track_running_stats: false,
     batch_variance: Variance::Biased,
     running_variance: Variance::Unbiased,
+    one_value: OneValue::Error,
     activation: Activation::Identity,
 };
 
@@ -360,8 +363,8 @@ fn errors_name_the_argument() -> Result<()> {
     expect(of_input(zeros(&[2, 4], DType::F32), false), &format!("{shape} [2, 4]"));
     expect(of_input(zeros(&[2, 3, 1, 1, 1, 1], DType::F32), true), shape);
     expect(of_input(zeros(&[2, 3], DType::U8), true), "x should be f64, f32, bf16 or f16, got U8");
-    let few = "x should be of at least 2 values a channel to have a variance (a larger batch, or \
-               `train` false with running statistics), got shape";
+    let few = "x should be of at least 2 values a channel to have a variance (a larger batch, one \
+               that is dropped, `OneValue::Running`, or `train` false with running statistics), got shape";
     expect(of_input(zeros(&[1, 3], DType::F32), true), &format!("{few} [1, 3], 1 a channel"));
     expect(of_input(zeros(&[0, 3, 5], DType::F32), true), &format!("{few} [0, 3, 5], 0 a channel"));
     let of_residual = |residual: Tensor| {

@@ -2,7 +2,7 @@
 
 use taper_core::{Activation, Result};
 
-use super::{NAME, invalid};
+use super::{Momentum, NAME, Variance, invalid};
 use crate::arguments::expect_eps;
 
 /// How [`batch_norm`](super::batch_norm()) makes a layer.
@@ -20,6 +20,8 @@ pub struct BatchNormConfig {
     pub batch_variance: Variance,
     /// The variance that the running statistics take up.
     pub running_variance: Variance,
+    /// What becomes of a batch of one value a channel in training.
+    pub one_value: OneValue,
     /// What is applied to the output in the same pass.
     pub activation: Activation,
 }
@@ -33,47 +35,28 @@ impl Default for BatchNormConfig {
             track_running_stats: true,
             batch_variance: Variance::Biased,
             running_variance: Variance::Unbiased,
+            one_value: OneValue::Error,
             activation: Activation::Identity,
         }
     }
 }
 
-/// How a batch moves the running statistics.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Momentum {
-    /// By this part of the way, from 0 to 1: PyTorch's convention, 1 minus that of Keras and the paper's
-    /// moving average.
-    Exponential(f64),
-    /// To the plain average over all batches so far: PyTorch's `momentum=None`.
-    Cumulative,
-}
-
-/// What the sum of the squared distances from the mean is divided by, for n values.
+/// What becomes of a training batch of one value a channel, which has no variance: often the last of an epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variance {
-    /// n.
-    Biased,
-    /// n − 1.
-    Unbiased,
-}
-
-impl Variance {
-    pub(super) fn divisor(self, count: usize) -> f64 {
-        match self {
-            Self::Biased => count as f64,
-            Self::Unbiased => (count - 1) as f64,
-        }
-    }
+pub enum OneValue {
+    /// It is an error, as in PyTorch.
+    Error,
+    /// The running statistics normalise it, and do not move.
+    Running,
 }
 
 impl BatchNormConfig {
     pub(super) fn check(&self) -> Result<()> {
         expect_eps(NAME, self.eps)?;
-        match self.momentum {
-            Momentum::Exponential(momentum) if !(0.0..=1.0).contains(&momentum) => {
-                Err(invalid("momentum", "from 0 to 1", momentum))
-            }
-            _ => Ok(()),
+        if self.one_value == OneValue::Running && !self.track_running_stats {
+            let expected = "`OneValue::Error` where `track_running_stats` is false";
+            return Err(invalid("one_value", expected, "Running"));
         }
+        self.momentum.check(NAME)
     }
 }

@@ -1,0 +1,140 @@
+//! What the layers of this folder share: values normalised by a channel's statistics, with the affine part, the
+//! residual and the activation.
+
+mod composed;
+mod fused;
+
+use candle_core::{DType, Module, Tensor};
+use taper_core::{Activation, op};
+
+use super::Variance;
+use crate::arguments::is_half;
+use fused::Fused;
+pub(super) use fused::numbers;
+
+/// y = f(w x̂ + b + r), where x̂ is x normalised: one operation on the CPU (but for an f that is no rectifier),
+/// its composed twin elsewhere.
+pub(super) struct Normalize<'a> {
+    /// Half precision is widened.
+    x: Tensor,
+    residual: Option<Tensor>,
+    /// w and b.
+    affine: Option<&'a (Tensor, Tensor)>,
+    activation: Activation,
+    eps: f64,
+    /// The dtype of the result.
+    dtype: DType,
+    fused: bool,
+}
+
+/// How a batch normalises itself.
+#[derive(Debug, Clone)]
+pub(super) struct Batch {
+    /// What the sums of squares are divided by.
+    pub(super) variance: Variance,
+    /// The samples that share statistics; the last such part may have fewer.
+    pub(super) part: usize,
+    /// x̂ becomes r x̂ + d.
+    pub(super) correction: Option<Correction>,
+}
+
+/// r = σ / `std` and d = (μ − `mean`) / `std`, clipped, of a batch's μ and σ: constants for the gradient.
+#[derive(Debug, Clone)]
+pub(super) struct Correction {
+    pub(super) mean: Vec<f64>,
+    pub(super) std: Vec<f64>,
+    /// r is from 1 / `r_max` to `r_max`.
+    pub(super) r_max: f64,
+    /// d is from −`d_max` to `d_max`.
+    pub(super) d_max: f64,
+}
+
+impl Correction {
+    /// r and d of each channel with these means and standard deviations.
+    fn of(&self, mean: &[f64], std: impl Iterator<Item = f64>) -> Vec<[f64; 2]> {
+        let running = self.mean.iter().zip(&self.std);
+        let channels = mean.iter().zip(std).zip(running);
+        let pairs = channels.map(|((mean, std), (running_mean, running_std))| {
+            // NaN stays NaN.
+            let r = (std / running_std).clamp(1.0 / self.r_max, self.r_max);
+            [r, ((mean - running_mean) / running_std).clamp(-self.d_max, self.d_max)]
+        });
+        pairs.collect()
+    }
+}
+
+/// The statistics of a part of a batch.
+#[derive(Debug, Clone)]
+pub(super) struct Moments {
+    /// One a channel.
+    pub(super) mean: Vec<f64>,
+    /// The sums of the squared distances from the mean, one a channel.
+    pub(super) squares: Vec<f64>,
+    /// Values a channel.
+    pub(super) count: usize,
+}
+
+impl Moments {
+    /// The variances.
+    pub(super) fn variance(&self, kind: Variance) -> Vec<f64> {
+        let divisor = kind.divisor(self.count);
+        self.squares.iter().map(|squares| squares / divisor).collect()
+    }
+}
+
+impl<'a> Normalize<'a> {
+    /// Of x (N, C, places...), a residual of the same shape and dtype, and w and b (C).
+    pub(super) fn new(
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        affine: Option<&'a (Tensor, Tensor)>,
+        activation: Activation,
+        eps: f64,
+    ) -> candle_core::Result<Self> {
+        let dtype = x.dtype();
+        let wide = if is_half(dtype) { DType::F32 } else { dtype };
+        let x = x.to_dtype(wide)?;
+        let residual = residual.map(|residual| residual.to_dtype(wide)).transpose()?;
+        let fused = op::has_kernels(&x);
+        Ok(Self { x, residual, affine, activation, eps, dtype, fused })
+    }
+
+    /// By composed operations, whatever the device.
+    #[cfg(test)]
+    pub(super) fn composed(self) -> Self {
+        Self { fused: false, ..self }
+    }
+
+    /// Normalises by these means and variances, (C) each, which get no gradient.
+    pub(super) fn by_given(&self, mean: &Tensor, variance: &Tensor) -> candle_core::Result<Tensor> {
+        let (mean, variance) = (mean.detach(), variance.detach());
+        match self.fused {
+            true => self.finish(Fused::given(self, &mean, &variance)?, true),
+            false => self.finish(self.composed_by_given(&mean, &variance)?, false),
+        }
+    }
+
+    /// Normalises each part of the batch by its own statistics, and returns them in order.
+    pub(super) fn by_batch(&self, batch: &Batch) -> candle_core::Result<(Tensor, Vec<Moments>)> {
+        let (y, moments) = match self.fused {
+            true => Fused::batch(self, batch)?,
+            false => self.composed_by_batch(batch)?,
+        };
+        Ok((self.finish(y, self.fused)?, moments))
+    }
+
+    /// What the fused operation does not do: an activation that is no rectifier, a narrower dtype.
+    fn finish(&self, y: Tensor, fused: bool) -> candle_core::Result<Tensor> {
+        let y = match self.residual.as_ref().filter(|_| !fused) {
+            Some(residual) => (y + residual)?,
+            None => y,
+        };
+        let activated = fused && self.rectify();
+        let y = if activated { y } else { self.activation.forward(&y)? };
+        y.to_dtype(self.dtype)
+    }
+
+    fn rectify(&self) -> bool {
+        self.activation == Activation::Relu
+    }
+}
