@@ -5,9 +5,10 @@ mod masked;
 
 use candle_core::Tensor;
 use candle_nn::{Init, ModuleT, VarBuilder};
-use taper_core::{Error, Result};
+use taper_core::{Activation, Error, Result};
 
-use super::normalize::{Batch, Moments, Normalize};
+use super::normalize::{Batch, Moments, Normalize, WHOLE, expect_variance};
+use super::precise_statistics::Recorder;
 use super::{Momentum, RunningStatistics, Variance};
 use crate::arguments::{expect_channels, expect_like_x, expect_values};
 
@@ -75,9 +76,9 @@ pub fn batch_norm(
 ///
 /// # Errors
 /// [`batch_norm`] and [`BatchNorm::new`] refuse 0 features, an `eps` or `momentum` out of range,
-/// [`OneValue::Running`] without running statistics, and tensors that do not fit. `forward_t` refuses an x that is not floating-point, has another number of
-/// axes or channels, and a batch of one value a channel where it must be normalised by itself;
-/// `forward_residual_t` also a residual of another shape or dtype than x.
+/// [`OneValue::Running`] without running statistics, and tensors that do not fit. `forward_t` refuses an x
+/// that is not floating-point, has another number of axes or channels, and a batch of one value a channel where
+/// it must be normalised by itself; `forward_residual_t` also a residual of another shape or dtype than x.
 ///
 /// # References
 /// - Ioffe and Szegedy 2015, Batch normalization: accelerating deep network training by reducing internal
@@ -113,6 +114,7 @@ pub struct BatchNorm {
     affine: Option<(Tensor, Tensor)>,
     running: Option<RunningStatistics>,
     config: BatchNormConfig,
+    recorder: Recorder,
 }
 
 impl BatchNorm {
@@ -136,7 +138,12 @@ impl BatchNorm {
         if let Some(running) = &running {
             running.check(NAME, num_features)?;
         }
-        Ok(Self { num_features, affine, running, config })
+        Ok(Self { num_features, affine, running, config, recorder: Recorder::default() })
+    }
+
+    /// How the layer was made.
+    pub fn config(&self) -> BatchNormConfig {
+        self.config
     }
 
     /// γ, (C).
@@ -161,57 +168,73 @@ impl BatchNorm {
         residual: &Tensor,
         train: bool,
     ) -> candle_core::Result<Tensor> {
-        self.forward(x, Some(residual), train)
+        self.forward(FORWARD, x, Some(residual), WHOLE, train)
     }
 
-    fn forward(
+    /// In training, and where there are no running statistics, each `part` samples normalise themselves.
+    pub(super) fn forward(
         &self,
+        operation: &'static str,
         x: &Tensor,
         residual: Option<&Tensor>,
+        part: usize,
         train: bool,
     ) -> candle_core::Result<Tensor> {
-        expect_channels(FORWARD, x, self.num_features)?;
+        expect_channels(operation, x, self.num_features)?;
         if let Some(residual) = residual {
-            expect_like_x(FORWARD, "residual", residual, x)?;
+            expect_like_x(operation, "residual", residual, x)?;
+        }
+        let given = self.given(x, train);
+        if given.is_none() {
+            expect_variance(operation, x, part)?;
         }
         let BatchNormConfig { activation, eps, .. } = self.config;
         let call = Normalize::new(x, residual, self.affine.as_ref(), activation, eps)?;
-        self.normalize(call, x, train)
+        self.run(&call, given, part, train)
     }
 
-    /// Runs `call` of x by what normalises it, and moves the running statistics in training.
-    fn normalize(&self, call: Normalize, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
-        if let Some(running) = self.given(x, train)? {
-            return call.by_given(&running.mean, &running.variance);
+    fn run(
+        &self,
+        call: &Normalize,
+        given: Option<&RunningStatistics>,
+        part: usize,
+        train: bool,
+    ) -> candle_core::Result<Tensor> {
+        if let Some(given) = given {
+            return call.by_given(&given.mean, &given.variance);
         }
-        let batch =
-            Batch { variance: self.config.batch_variance, part: x.dims()[0], correction: None };
-        let (y, moments) = call.by_batch(&batch)?;
+        let variance = self.config.batch_variance;
+        let (y, moments) = call.by_batch(&Batch { variance, part, correction: None })?;
         if train {
-            self.track(&moments)?;
+            self.track(moments)?;
         }
         Ok(y)
     }
 
     /// The statistics that normalise x, none where it does so itself.
-    fn given(&self, x: &Tensor, train: bool) -> Result<Option<&RunningStatistics>> {
-        let count = x.elem_count() / self.num_features;
-        let alone = count == 1 && self.config.one_value == OneValue::Running;
-        if let Some(running) = self.running.as_ref().filter(|_| !train || alone) {
-            return Ok(Some(running));
-        }
-        if count >= 2 {
-            return Ok(None);
-        }
-        let expected = "of at least 2 values a channel to have a variance (a larger batch, one that is dropped, \
-                        `OneValue::Running`, or `train` false with running statistics)";
-        let received = format!("shape {:?}, {count} a channel", x.dims());
-        Err(Error::argument(FORWARD, "x", expected, received))
+    fn given(&self, x: &Tensor, train: bool) -> Option<&RunningStatistics> {
+        let alone = x.elem_count() == self.num_features;
+        let alone = alone && self.config.one_value == OneValue::Running;
+        self.running.as_ref().filter(|_| !train || alone)
+    }
+
+    /// The layer without its activation, and that one.
+    pub(super) fn split_activation(mut self) -> (Self, Activation) {
+        let activation = std::mem::replace(&mut self.config.activation, Activation::Identity);
+        (self, activation)
+    }
+
+    /// Where batches are recorded while that is wanted.
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// Moves the running statistics by those of batches, in order.
-    fn track(&self, batches: &[Moments]) -> Result<()> {
+    fn track(&self, batches: Vec<Moments>) -> Result<()> {
         let Some(running) = &self.running else {
+            return Ok(());
+        };
+        let Some(batches) = self.recorder.take(batches) else {
             return Ok(());
         };
         let BatchNormConfig { momentum, running_variance, .. } = self.config;
@@ -224,7 +247,7 @@ impl BatchNorm {
 
 impl ModuleT for BatchNorm {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
-        self.forward(x, None, train)
+        self.forward(FORWARD, x, None, WHOLE, train)
     }
 }
 
@@ -247,7 +270,7 @@ fn invalid(argument: &str, expected: &str, received: impl std::fmt::Display) -> 
 mod tests {
     use candle_core::{DType, Device, Shape, Var};
     use taper_core::testing::assert_close;
-    use taper_core::{Activation, Parameters, stream};
+    use taper_core::{Parameters, stream};
 
     use super::*;
 
@@ -328,7 +351,7 @@ mod tests {
             let call =
                 Normalize::new(&x, addend, norm.affine.as_ref(), config.activation, config.eps)?;
             let call = if composed { call.composed() } else { call };
-            let y = norm.normalize(call, &x, train)?;
+            let y = norm.run(&call, norm.given(&x, train), WHOLE, train)?;
             let mut gradients = (&y * upstream)?.sum_all()?.backward()?;
             let mut results = vec![y];
             for running in [&running.mean, &running.variance] {

@@ -5,7 +5,7 @@ mod composed;
 mod fused;
 
 use candle_core::{DType, Module, Tensor};
-use taper_core::{Activation, op};
+use taper_core::{Activation, Error, Result, op};
 
 use super::Variance;
 use crate::arguments::is_half;
@@ -137,4 +137,35 @@ impl<'a> Normalize<'a> {
     fn rectify(&self) -> bool {
         self.activation == Activation::Relu
     }
+}
+
+/// As many samples as there are.
+pub(super) const WHOLE: usize = usize::MAX;
+
+/// That each `part` samples of x, (N, C, places...), have a variance.
+pub(super) fn expect_variance(operation: &'static str, x: &Tensor, part: usize) -> Result<()> {
+    let samples = x.dims()[0];
+    let places: usize = x.dims()[2..].iter().product();
+    let last = match samples % part {
+        0 => part.min(samples),
+        rest => rest,
+    };
+    let count = last * places;
+    if count >= 2 {
+        return Ok(());
+    }
+    let (expected, which) = match samples <= part {
+        true => (
+            "of at least 2 values a channel to have a variance (a larger batch, one that is left out, \
+             `OneValue::Running`, or `train` false with running statistics)",
+            String::new(),
+        ),
+        false => (
+            "of virtual batches of at least 2 values a channel to have a variance (another size of the batch \
+             or of the virtual batches)",
+            format!(" in the last virtual batch, of {last} of {samples} samples"),
+        ),
+    };
+    let received = format!("shape {:?}, {count} a channel{which}", x.dims());
+    Err(Error::argument(operation, "x", expected, received))
 }

@@ -364,7 +364,7 @@ fn errors_name_the_argument() -> Result<()> {
     expect(of_input(zeros(&[2, 3, 1, 1, 1, 1], DType::F32), true), shape);
     expect(of_input(zeros(&[2, 3], DType::U8), true), "x should be f64, f32, bf16 or f16, got U8");
     let few = "x should be of at least 2 values a channel to have a variance (a larger batch, one \
-               that is dropped, `OneValue::Running`, or `train` false with running statistics), got shape";
+               that is left out, `OneValue::Running`, or `train` false with running statistics), got shape";
     expect(of_input(zeros(&[1, 3], DType::F32), true), &format!("{few} [1, 3], 1 a channel"));
     expect(of_input(zeros(&[0, 3, 5], DType::F32), true), &format!("{few} [0, 3, 5], 0 a channel"));
     let of_residual = |residual: Tensor| {

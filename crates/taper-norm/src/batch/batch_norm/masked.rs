@@ -5,6 +5,7 @@ use taper_core::{Error, Result};
 
 use super::BatchNorm;
 use crate::arguments::{described, expect_channels};
+use crate::batch::normalize::WHOLE;
 
 const NAME: &str = "BatchNorm::forward_masked_t";
 
@@ -25,7 +26,7 @@ impl BatchNorm {
         let there = there(mask, x)?;
         // A row for each place that is there, as if it were a sample.
         let last = x.transpose(0, 1)?.flatten_from(1)?.t()?.contiguous()?;
-        let y = self.forward(&last.index_select(&there, 0)?, None, train)?;
+        let y = self.forward(NAME, &last.index_select(&there, 0)?, None, WHOLE, train)?;
         let y = last.zeros_like()?.index_add(&there, &y, 0)?;
         let mut swapped = x.dims().to_vec();
         swapped.swap(0, 1);
