@@ -308,34 +308,27 @@ mod tests {
         let mut noise = stream(2, "noise");
         let half = x()?.to_dtype(DType::BF16)?;
         assert_eq!(norm.forward_t(&half, true, &mut noise)?.dtype(), DType::BF16);
-        let message =
-            norm.forward_t(&x()?.to_dtype(DType::I64)?, true, &mut noise).unwrap_err().to_string();
-        assert_eq!(message, "BatchNorm::forward_t: x should be f64, f32, bf16 or f16, got I64");
-        let message = norm.forward_residual_t(&half, &x()?, true, &mut noise).unwrap_err();
-        let expected = "NoisyBatchNorm::forward_residual_t: residual should be as x, BF16 of shape [2, 2], got \
-                        F64 of shape [2, 2]";
-        assert_eq!(message.to_string(), expected);
+        let expect = |error: taper_core::Error, expected: &str| {
+            let message = error.to_string();
+            assert!(message.contains(expected), "{message} does not contain: {expected}");
+        };
+        let whole = norm.forward_t(&x()?.to_dtype(DType::I64)?, true, &mut noise).unwrap_err();
+        expect(whole, "BatchNorm::forward_t: x should be f64, f32, bf16 or f16, got I64");
+        let residual = norm.forward_residual_t(&half, &x()?, true, &mut noise).unwrap_err();
+        let fit = "residual should be as x, BF16 of shape [2, 2], got F64 of shape [2, 2]";
+        expect(residual, &format!("NoisyBatchNorm::forward_residual_t: {fit}"));
         let default = Noise::default();
-        for (noise, expected) in [
-            (
-                Noise { mean_range: -0.1, ..default },
-                "mean_range should be finite and at least 0, got -0.1",
-            ),
-            (
-                Noise { scale_range: 0.9, ..default },
-                "scale_range should be finite and at least 1, got 0.9",
-            ),
-            (
-                Noise { mean_spread: f64::NAN, ..default },
-                "mean_spread should be finite and at least 0, got NaN",
-            ),
-            (
-                Noise { scale_spread: f64::INFINITY, ..default },
-                "scale_spread should be finite and at least 0, got inf",
-            ),
-        ] {
-            let message = layer(noise, Activation::Identity).unwrap_err().to_string();
-            assert_eq!(message, format!("NoisyBatchNorm: {expected}"));
+        let cases = [
+            (Noise { mean_range: -0.1, ..default }, "mean_range", 0, "-0.1"),
+            (Noise { scale_range: 0.9, ..default }, "scale_range", 1, "0.9"),
+            (Noise { mean_spread: f64::NAN, ..default }, "mean_spread", 0, "NaN"),
+            (Noise { scale_spread: f64::INFINITY, ..default }, "scale_spread", 0, "inf"),
+        ];
+        for (noise, argument, least, received) in cases {
+            let expected =
+                format!("{argument} should be finite and at least {least}, got {received}");
+            let error = layer(noise, Activation::Identity).unwrap_err();
+            expect(error, &format!("NoisyBatchNorm: {expected}"));
         }
         Ok(())
     }

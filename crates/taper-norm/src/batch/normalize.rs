@@ -169,3 +169,112 @@ pub(super) fn expect_variance(operation: &'static str, x: &Tensor, part: usize) 
     let received = format!("shape {:?}, {count} a channel{which}", x.dims());
     Err(Error::argument(operation, "x", expected, received))
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use taper_core::testing::assert_close;
+    use taper_core::{Gradients, stream};
+
+    use super::*;
+
+    /// Variables: x, the residual, w and b.
+    struct Case {
+        variables: Vec<Var>,
+        upstream: Tensor,
+        batch: Batch,
+        activation: Activation,
+        affine: bool,
+    }
+
+    impl Case {
+        /// y and the moments.
+        fn run(&self, composed: bool) -> (Tensor, Vec<Moments>) {
+            let [x, residual, weight, bias] =
+                [0, 1, 2, 3].map(|at| self.variables[at].as_tensor().clone());
+            let affine = (weight, bias);
+            let affine = self.affine.then_some(&affine);
+            let call = Normalize::new(&x, Some(&residual), affine, self.activation, 1e-5).unwrap();
+            let call = if composed { call.composed() } else { call };
+            call.by_batch(&self.batch).unwrap()
+        }
+
+        /// y, means and squares in a row, and the gradients of the variables that take part.
+        fn results(&self, composed: bool) -> Result<Vec<Tensor>> {
+            let (y, moments) = self.run(composed);
+            let numbers: Vec<f64> = moments
+                .iter()
+                .flat_map(|part| [&part.mean[..], &part.squares, &[part.count as f64]].concat())
+                .collect();
+            let mut gradients = (&y * &self.upstream)?.sum_all()?.backward()?;
+            let mut results = vec![y, Tensor::new(numbers, &Device::Cpu)?];
+            results.extend(self.variables.iter().filter_map(|var| gradients.remove(var)));
+            Ok(results)
+        }
+    }
+
+    fn cases(dtype: DType) -> Result<Vec<Case>> {
+        let mut noise = stream(3, "test");
+        let mut cases = Vec::new();
+        for shape in [vec![12, 3], vec![5, 3, 7], vec![4, 3, 5, 5]] {
+            for case in 0..12 {
+                let mut normal = |shape: &[usize]| {
+                    Var::from_tensor(&noise.normal(1.0, 2.0, shape, dtype, &Device::Cpu).unwrap())
+                };
+                let variables =
+                    vec![normal(&shape)?, normal(&shape)?, normal(&[3])?, normal(&[3])?];
+                let correction = Correction {
+                    mean: vec![0.5, 1.0, -8.0],
+                    std: vec![1.5, 2.0, 0.25],
+                    r_max: 1.25,
+                    d_max: 0.5,
+                };
+                let batch = Batch {
+                    variance: Variance::Biased,
+                    part: [3, 4, WHOLE][case % 3],
+                    correction: (case >= 6).then_some(correction),
+                };
+                let activation =
+                    if case % 2 == 0 { Activation::Relu } else { Activation::Identity };
+                let upstream = normal(&shape)?.as_tensor().clone();
+                let affine = case % 4 < 2;
+                cases.push(Case { variables, upstream, batch, activation, affine });
+            }
+        }
+        Ok(cases)
+    }
+
+    #[test]
+    fn parts_and_corrections_are_those_of_the_composed_twin() -> Result<()> {
+        for (dtype, tolerance) in [(DType::F64, 1e-11), (DType::F32, 2e-5)] {
+            for case in cases(dtype)? {
+                let (fused, composed) = (case.results(false)?, case.results(true)?);
+                let expected = if case.affine { 6 } else { 4 };
+                assert_eq!((fused.len(), composed.len()), (expected, expected));
+                for (fused, composed) in fused.iter().zip(&composed) {
+                    assert_close(fused, composed, tolerance);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn gradients_in_place_are_those_of_a_fresh_backward() -> Result<()> {
+        for case in cases(DType::F64)? {
+            let (y, _) = case.run(false);
+            let loss = (&y * &case.upstream)?.sum_all()?;
+            let fresh = loss.backward()?;
+            let variables = &case.variables[..if case.affine { 4 } else { 2 }];
+            let mut in_place = Gradients::new(variables)?;
+            in_place.backward(&loss)?;
+            in_place.accumulate(&loss)?;
+            for variable in variables {
+                let expected = (fresh.get(variable).expect("a gradient") * 2.0)?;
+                let twice = in_place.gradient(variable)?.expect("a gradient");
+                assert_close(&twice, &expected, 1e-12);
+            }
+        }
+        Ok(())
+    }
+}

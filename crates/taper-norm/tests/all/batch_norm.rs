@@ -9,6 +9,8 @@ use taper_norm::{
     BatchNorm, BatchNormConfig, Momentum, OneValue, RunningStatistics, Variance, batch_norm,
 };
 
+use crate::steps::check;
+
 const CPU: Device = Device::Cpu;
 
 fn parameters() -> Parameters {
@@ -36,13 +38,15 @@ const BARE: BatchNormConfig = BatchNormConfig {
 fn agrees_with_pytorch_over_steps_and_in_evaluation() -> Result<()> {
     for case in goldens(include_str!("../golden/batch_norm.json"))? {
         for dtype in [DType::F64, DType::F32] {
-            check(&case, dtype)?;
+            let make = |features, vb: VarBuilder| batch_norm(features, config(&case)?, vb);
+            check(&case, dtype, make, |norm, x, _, train| Ok(norm.forward_t(x, train)?))?;
         }
     }
     Ok(())
 }
 
-fn config(case: &Case) -> Result<BatchNormConfig> {
+/// That of a golden case.
+pub(crate) fn config(case: &Case) -> Result<BatchNormConfig> {
     Ok(BatchNormConfig {
         eps: case.f64("eps")?,
         momentum: match case.has("momentum") {
@@ -53,49 +57,6 @@ fn config(case: &Case) -> Result<BatchNormConfig> {
         track_running_stats: case.bool("track_running_stats")?,
         ..Default::default()
     })
-}
-
-/// Loads the case's state dict, runs its steps, and compares all that PyTorch recorded.
-fn check(case: &Case, dtype: DType) -> Result<()> {
-    let parameters = parameters();
-    let features = case.tensor("input 0", dtype)?.dim(1)?;
-    let norm = batch_norm(features, config(case)?, parameters.builder(dtype, &CPU))?;
-    let state = case.texts("state")?.into_iter().map(|name| {
-        let dtype = if name == "num_batches_tracked" { DType::I64 } else { dtype };
-        Ok((name.to_owned(), case.tensor(&format!("state {name}"), dtype)?))
-    });
-    parameters.load(&state.collect::<Result<HashMap<_, _>>>()?)?;
-
-    let mut found = HashMap::new();
-    let steps = case.u64("steps")?;
-    for step in 0..=steps {
-        let train = step < steps;
-        let mode = if train { "train" } else { "eval" };
-        let x = Var::from_tensor(&case.tensor(&format!("input {step}"), dtype)?)?;
-        let y = norm.forward_t(&x, train)?;
-        let upstream = case.tensor(&format!("upstream {step}"), dtype)?;
-        let gradients = (&y * upstream)?.sum_all()?.backward()?;
-        found.insert(format!("{mode} y"), y);
-        let gradient = gradients.get(&x).expect("a gradient").clone();
-        found.insert(format!("{mode} x gradient"), gradient);
-        for (name, var) in parameters.trainable() {
-            let gradient = gradients.get(&var).expect("a gradient").clone();
-            found.insert(format!("{mode} {name} gradient"), gradient);
-        }
-    }
-    for (name, buffer) in parameters.buffers() {
-        found.insert(name, buffer.as_tensor().clone());
-    }
-    for name in case.texts("results")? {
-        let found = found.remove(name).expect("what PyTorch has");
-        let tolerance = match dtype {
-            DType::F64 => 1e-10,
-            _ => f64::max(4.0 * case.f64(&format!("{name} f32_error"))?, 1e-5),
-        };
-        assert_close(&found, &case.tensor(name, found.dtype())?, tolerance);
-    }
-    assert!(found.is_empty(), "PyTorch has no {:?}", found.keys());
-    Ok(())
 }
 
 /// Batches (N, 2, L) whose channels are no constants.
@@ -351,6 +312,49 @@ fn extreme_and_constant_inputs_are_finite() -> Result<()> {
 }
 
 #[test]
+fn decay_is_the_part_that_stays() -> Result<()> {
+    let x = stream(4, "x").normal(3.0, 2.0, (5, 3), DType::F64, &CPU)?;
+    let after = |momentum| -> Result<[Tensor; 2]> {
+        let norm = layer(3, BatchNormConfig { momentum, ..Default::default() }, DType::F64)?;
+        for _ in 0..2 {
+            norm.forward_t(&x, true)?;
+        }
+        let running = norm.running_statistics().expect("kept");
+        Ok([&running.mean, &running.variance].map(|var| var.as_tensor().clone()))
+    };
+    let (keras, torch) = (after(Momentum::Decay(0.75))?, after(Momentum::Exponential(0.25))?);
+    for (keras, torch) in keras.iter().zip(&torch) {
+        assert_close(keras, torch, 1e-15);
+    }
+    Ok(())
+}
+
+#[test]
+fn one_value_a_channel_can_go_by_the_running_statistics() -> Result<()> {
+    let config = BatchNormConfig { one_value: OneValue::Running, ..Default::default() };
+    let (norm, usual) = (layer(3, config, DType::F64)?, layer(3, config, DType::F64)?);
+    let x = stream(4, "x").normal(3.0, 2.0, (5, 3), DType::F64, &CPU)?;
+    for norm in [&norm, &usual] {
+        norm.forward_t(&x, true)?;
+    }
+    let one = Var::from_tensor(&x.narrow(0, 0, 1)?)?;
+    let y = norm.forward_t(&one, true)?;
+    assert_close(&y, &usual.forward_t(&one, false)?, 0.0);
+    assert!(y.sum_all()?.backward()?.get(&one).is_some());
+    let state = |norm: &BatchNorm| norm.running_statistics().expect("kept").clone();
+    let (after, before) = (state(&norm), state(&usual));
+    assert_close(&after.mean, &before.mean, 0.0);
+    assert_close(&after.variance, &before.variance, 0.0);
+    assert_eq!(after.num_batches_tracked.to_scalar::<i64>()?, 1);
+    // Two values have a variance: the batch's own, again.
+    let two = x.narrow(0, 0, 2)?;
+    let mean = norm.forward_t(&two, true)?.mean(0)?;
+    assert_close(&mean, &mean.zeros_like()?, 1e-12);
+    assert!(norm.forward_t(&x.narrow(0, 0, 0)?, true).is_err());
+    Ok(())
+}
+
+#[test]
 fn errors_name_the_argument() -> Result<()> {
     let norm = layer(3, BatchNormConfig::default(), DType::F32)?;
     let zeros = |shape: &[usize], dtype| Tensor::zeros(Shape::from(shape), dtype, &CPU).unwrap();
@@ -383,10 +387,16 @@ fn errors_name_the_argument() -> Result<()> {
         let message = of_config(3, BatchNormConfig { eps, ..plain });
         expect(message, &format!("eps should be above 0 and finite, got {name}"));
     }
-    for momentum in [-0.1, 1.1, f64::NAN].map(Momentum::Exponential) {
+    let parts = [-0.1, 1.1, f64::NAN];
+    for momentum in parts.map(Momentum::Exponential).into_iter().chain(parts.map(Momentum::Decay)) {
         let message = of_config(3, BatchNormConfig { momentum, ..plain });
         expect(message, "momentum should be from 0 to 1, got");
     }
+
+    expect(
+        of_config(3, BatchNormConfig { one_value: OneValue::Running, ..BARE }),
+        "BatchNorm: one_value should be `OneValue::Error` where `track_running_stats` is false, got Running",
+    );
 
     let of_new = |affine: Option<(Tensor, Tensor)>, running: Option<RunningStatistics>, config| {
         BatchNorm::new(2, affine, running, config).unwrap_err().to_string()

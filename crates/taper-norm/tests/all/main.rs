@@ -2,4 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod batch_norm;
+mod batch_norm_masked;
+mod batch_renorm;
+mod frozen_batch_norm;
+mod ghost_batch_norm;
 mod layer_norm;
+mod precise_statistics;
+mod steps;
