@@ -27,8 +27,8 @@ use super::{BatchNorm, RunningStatistics, Variance};
 /// - `forward`: calls the model with `train` true; its result is not needed. No parameter changes.
 ///
 /// # Numerics
-/// The sums are in f64, and those of squares are of distances from the mean, which the equation's difference of
-/// large numbers is only written for. A batch is forgotten once it is counted.
+/// The sums are in f64 and of squared distances from the mean, not the equation's difference of large numbers. A
+/// batch is forgotten once it is counted.
 ///
 /// # Deviations
 /// 1. From the paper: batches count by their size, so that a smaller last one does not count for more; its plain
