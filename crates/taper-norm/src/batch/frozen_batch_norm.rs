@@ -60,10 +60,10 @@ pub fn frozen_batch_norm(
 /// # Deviations
 /// 1. From torchvision: x (N, C) with any up to 3 more axes, not two only; it multiplies x before it subtracts,
 ///    which loses the digits of a mean far from 0.
-/// 2. From torchvision: a state dict with a `num_batches_tracked` is loaded by the builder, which takes what is
-///    asked for; it is not dropped on purpose.
+/// 2. From torchvision, which drops a `num_batches_tracked` from a state dict: a builder over a file asks for the
+///    others only, but [`taper_core::Parameters::load`] refuses it.
 /// 3. Under [`taper_core::Parameters`] the names `weight` and `bias` are among the trainable ones. They get no
-///    gradient, so that no optimizer moves them.
+///    gradient, and an optimizer leaves alone what has none.
 ///
 /// # Errors
 /// [`FrozenBatchNorm::new`] refuses an `eps` out of range and tensors that are not all (C), C at least 1; freezing a

@@ -53,6 +53,14 @@ fn hand_numbers() -> Result<()> {
     // The activation of 0 is one half, which is no padding.
     let expected = Tensor::new(&[[[sigmoid(-1.0), 0.0]], [[0.0, sigmoid(1.0)]]], &CPU)?;
     assert_close(&y, &expected, 1e-12);
+    let x = Var::from_tensor(&x)?;
+    let y = norm.forward_masked_t(&x, &mask, true)?;
+    let gradients = y.sqr()?.sum_all()?.backward()?;
+    let of_x = gradients.get(&x).expect("a gradient").flatten_all()?.to_vec1::<f64>()?;
+    assert!(of_x[1] == 0.0 && of_x[2] == 0.0 && of_x.iter().all(|it| it.is_finite()), "{of_x:?}");
+    let weight = norm.weight().expect("a weight");
+    let of_weight = gradients.get(weight).expect("a gradient").to_vec1::<f64>()?;
+    assert!(of_weight[0].is_finite() && of_weight[0] != 0.0);
     let running = norm.running_statistics().expect("kept");
     assert_close(&running.mean, &Tensor::new(&[3.0], &CPU)?, 1e-12);
     assert_close(&running.variance, &Tensor::new(&[8.0], &CPU)?, 1e-12);
