@@ -186,7 +186,7 @@ impl BatchNorm {
         }
         let given = self.given(x, train);
         if given.is_none() {
-            expect_variance(operation, x, part)?;
+            expect_variance(operation, x, part, part == WHOLE)?;
         }
         let BatchNormConfig { activation, eps, .. } = self.config;
         let call = Normalize::new(x, residual, self.affine.as_ref(), activation, eps)?;

@@ -91,7 +91,7 @@ pub fn batch_renorm(
 ///    exchanges state dicts with, batch normalization. σ itself is what is averaged, as in the paper.
 /// 2. From Keras, whose `BatchNormalization(renorm=True)` keeps two sets of moving averages with a momentum each:
 ///    here is one, as in the paper. With equal momenta the numbers are the same. Its clipping is to [r_min, r_max];
-///    here r_min is 1 / r_max.
+///    here r_min is 1 / r_max. Its `minimum` and `maximum` compute in f32 where the layer is f64.
 /// 3. From the paper: [`Momentum::Cumulative`] is possible.
 ///
 /// # Errors
@@ -102,7 +102,7 @@ pub fn batch_renorm(
 ///
 /// # References
 /// - Ioffe 2017, Batch renormalization: towards reducing minibatch dependence in batch-normalized models,
-///   algorithm 1 and section 4.1, <https://arxiv.org/abs/1702.03275>.
+///   algorithm 1 and the experiments, <https://arxiv.org/abs/1702.03275>.
 /// - `keras.layers.BatchNormalization`, <https://keras.io/api/layers/normalization_layers/batch_normalization/>.
 ///
 /// # Example
@@ -203,7 +203,7 @@ impl BatchRenorm {
             expect_like_x(FORWARD, "residual", residual, x)?;
         }
         if train {
-            expect_variance(FORWARD, x, WHOLE)?;
+            expect_variance(FORWARD, x, WHOLE, false)?;
         }
         let BatchRenormConfig { activation, eps, .. } = self.config;
         let call = Normalize::new(x, residual, self.affine.as_ref(), activation, eps)?;

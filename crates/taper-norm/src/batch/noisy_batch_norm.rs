@@ -68,7 +68,7 @@ pub fn noisy_batch_norm(
 /// - `mean_spread` r_μ: 0.1; at least 0.
 /// - `scale_spread` r_σ: 0.1; at least 0.
 ///
-/// The values and the algorithm are those of the paper's appendix ("noisy" BatchNorm).
+/// The algorithm is that of the paper's appendix ("noisy" BatchNorm), and so are the values, as far as we know.
 ///
 /// # Numerics
 /// Drawn in f64 in the order μ, σ, m, s, each row-major, and rounded to the dtype of the computation, which is
@@ -80,7 +80,8 @@ pub fn noisy_batch_norm(
 /// 2. From the paper: a unit of an input with places is a channel, and each place draws its own m and s; the paper
 ///    writes samples and units only.
 /// 3. Ours: the noise comes before the activation and the residual, and is left out of evaluation.
-/// 4. As in [`taper_core::Dropout`] the stream is an argument, so that a run can be repeated; the layer is no
+/// 4. The defaults were set without the paper's text at hand: compare them before a claim rests on them.
+/// 5. As in [`taper_core::Dropout`] the stream is an argument, so that a run can be repeated; the layer is no
 ///    `ModuleT`.
 ///
 /// # Errors
@@ -88,7 +89,7 @@ pub fn noisy_batch_norm(
 /// refuses.
 ///
 /// # References
-/// - Santurkar, Tsipras, Ilyas and Madry 2018, How does batch normalization help optimization?, section 2.2 and
+/// - Santurkar, Tsipras, Ilyas and Madry 2018, How does batch normalization help optimization?, section 2 and
 ///   appendix, <https://arxiv.org/abs/1805.11604>.
 ///
 /// # Example

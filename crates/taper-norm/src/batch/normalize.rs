@@ -142,8 +142,14 @@ impl<'a> Normalize<'a> {
 /// As many samples as there are.
 pub(super) const WHOLE: usize = usize::MAX;
 
-/// That each `part` samples of x, (N, C, places...), have a variance.
-pub(super) fn expect_variance(operation: &'static str, x: &Tensor, part: usize) -> Result<()> {
+/// That each `part` samples of x, (N, C, places...), have a variance; `policy` says whether there could be
+/// [`OneValue::Running`](super::OneValue::Running) instead.
+pub(super) fn expect_variance(
+    operation: &'static str,
+    x: &Tensor,
+    part: usize,
+    policy: bool,
+) -> Result<()> {
     let samples = x.dims()[0];
     let places: usize = x.dims()[2..].iter().product();
     let last = match samples % part {
@@ -154,18 +160,19 @@ pub(super) fn expect_variance(operation: &'static str, x: &Tensor, part: usize) 
     if count >= 2 {
         return Ok(());
     }
-    let (expected, which) = match samples <= part {
-        true => (
-            "of at least 2 values a channel to have a variance (a larger batch, one that is left out, \
-             `OneValue::Running`, or `train` false with running statistics)",
-            String::new(),
-        ),
-        false => (
-            "of virtual batches of at least 2 values a channel to have a variance (another size of the batch \
-             or of the virtual batches)",
-            format!(" in the last virtual batch, of {last} of {samples} samples"),
-        ),
+    let (remedies, of, which) = if samples > part {
+        let which = format!(" in the last virtual batch, of {last} of {samples} samples");
+        ("another size of the batch or of the virtual batches", "virtual batches of ", which)
+    } else if policy {
+        let remedies = "a larger batch, one that is left out, `OneValue::Running`, or `train` false with \
+                        running statistics";
+        (remedies, "", String::new())
+    } else {
+        let remedies =
+            "a larger batch, one that is left out, or `train` false with running statistics";
+        (remedies, "", String::new())
     };
+    let expected = format!("of {of}at least 2 values a channel to have a variance ({remedies})");
     let received = format!("shape {:?}, {count} a channel{which}", x.dims());
     Err(Error::argument(operation, "x", expected, received))
 }
