@@ -118,7 +118,8 @@ fn after_an_error_nothing_has_changed() -> Result<()> {
         first(result.unwrap_err())
     };
     let of = "precise_statistics:";
-    let reached = "should be reached by a batch in training (`forward` calls the model with `train` true), got no batch";
+    let reached = "should be reached by a batch in training (`forward` calls the model with `train` \
+                   true), got no batch";
     assert_eq!(run(&[], true, 2), format!("{of} norms should be at least one, got none"));
     assert_eq!(run(&[&norm, &other], true, 2), format!("{of} norms[1] {reached}"));
     assert_eq!(run(&[&norm], false, 2), format!("{of} norms[0] {reached}"));
