@@ -136,6 +136,11 @@ impl Linear {
         Self { activation, ..self }
     }
 
+    /// What is applied to the output.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
     /// The weight, (out_features, in_features).
     pub fn weight(&self) -> &Tensor {
         &self.weight

@@ -6,8 +6,10 @@
 
 mod arguments;
 mod batch;
+mod fold;
 mod sample;
 
 pub use batch::*;
+pub use fold::{fold_batch_norm, fold_conv2d, fold_linear};
 pub use sample::*;
 pub use taper_core::{Error, Result};

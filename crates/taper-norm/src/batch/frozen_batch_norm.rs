@@ -1,6 +1,6 @@
 //! Batch normalization of which nothing changes any more.
 
-use candle_core::{Module, Tensor};
+use candle_core::{DType, Module, Tensor};
 use candle_nn::{Init, VarBuilder};
 use taper_core::{Activation, Error, Result};
 
@@ -141,6 +141,20 @@ impl FrozenBatchNorm {
     /// [`forward`](Module::forward) with a residual of the shape of `x`: y = f(norm(x) + residual).
     pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> candle_core::Result<Tensor> {
         self.run(x, Some(residual))
+    }
+
+    /// How the layer was made.
+    pub fn config(&self) -> FrozenBatchNormConfig {
+        self.config
+    }
+
+    /// a and b of norm(x) = a x + b, (C) each in f64.
+    pub(crate) fn scale_and_shift(&self) -> Result<(Tensor, Tensor)> {
+        let wide = |tensor: &Tensor| tensor.to_dtype(DType::F64);
+        let std = (wide(&self.variance)? + self.config.eps)?.sqrt()?;
+        let scale = (wide(&self.affine.0)? / std)?;
+        let shift = (wide(&self.affine.1)? - (wide(&self.mean)? * &scale)?)?;
+        Ok((scale, shift))
     }
 
     fn run(&self, x: &Tensor, residual: Option<&Tensor>) -> candle_core::Result<Tensor> {
