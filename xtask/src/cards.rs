@@ -82,6 +82,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "batch.rs",
             "sample.rs",
             "sample/fused.rs",
+            "sample/masked.rs",
             "sample/terms.rs",
         ],
     },

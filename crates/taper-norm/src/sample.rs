@@ -1,7 +1,9 @@
 //! Statistics of each sample by itself.
 
 mod fused;
+mod group_norm;
 mod layer_norm;
+mod masked;
 mod rms_norm;
 mod terms;
 
@@ -10,6 +12,7 @@ use taper_core::{Error, Result};
 
 use crate::arguments::expect_computable;
 
+pub use group_norm::{GroupNorm, GroupNormConfig, group_norm};
 pub use layer_norm::{LayerNorm, LayerNormConfig, layer_norm};
 pub use rms_norm::{RmsNorm, RmsNormConfig, rms_norm};
 
