@@ -2,6 +2,7 @@
 
 mod fused;
 mod group_norm;
+mod instance_norm;
 mod layer_norm;
 mod masked;
 mod rms_norm;
@@ -13,6 +14,7 @@ use taper_core::{Error, Result};
 use crate::arguments::expect_computable;
 
 pub use group_norm::{GroupNorm, GroupNormConfig, group_norm};
+pub use instance_norm::{InstanceNorm, InstanceNormConfig, instance_norm};
 pub use layer_norm::{LayerNorm, LayerNormConfig, layer_norm};
 pub use rms_norm::{RmsNorm, RmsNormConfig, rms_norm};
 

@@ -3,5 +3,6 @@
 
 mod batch_norm;
 mod group_norm;
+mod instance_norm;
 mod layer_norm;
 mod rms_norm;

@@ -20,7 +20,7 @@ pub struct RunningStatistics {
 
 impl RunningStatistics {
     /// Moves towards the mean and the variance of a batch.
-    pub(super) fn track(&self, momentum: Momentum, mean: &[f64], variance: &[f64]) -> Result<()> {
+    pub(crate) fn track(&self, momentum: Momentum, mean: &[f64], variance: &[f64]) -> Result<()> {
         let batches = self.count()?;
         let momentum = match momentum {
             Momentum::Exponential(momentum) => momentum,
