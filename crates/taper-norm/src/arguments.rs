@@ -53,6 +53,17 @@ pub(crate) fn expect_like_x(
     Err(Error::argument(operation, argument, expected, described(tensor)))
 }
 
+/// That `mask` is one of the places of `x` (N, C, places...).
+pub(crate) fn expect_mask(operation: &'static str, mask: &Tensor, x: &Tensor) -> Result<()> {
+    let mut shape = x.dims().to_vec();
+    shape.remove(1);
+    if mask.dims() == shape && mask.dtype() == DType::U8 {
+        return Ok(());
+    }
+    let expected = format!("U8 of shape {shape:?}, that of x without its channels");
+    Err(Error::argument(operation, "mask", expected, described(mask)))
+}
+
 /// That ε can keep a square root from zero.
 pub(crate) fn expect_eps(operation: &'static str, eps: f64) -> Result<()> {
     // Written so that NaN is refused.

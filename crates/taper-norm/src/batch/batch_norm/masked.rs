@@ -1,10 +1,10 @@
 //! Batch normalization of what is there, for padded inputs.
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use taper_core::{Error, Result};
 
 use super::BatchNorm;
-use crate::arguments::{described, expect_channels};
+use crate::arguments::{expect_channels, expect_mask};
 use crate::batch::normalize::WHOLE;
 
 const NAME: &str = "BatchNorm::forward_masked_t";
@@ -36,12 +36,7 @@ impl BatchNorm {
 
 /// The places of x, in the order of the mask, that are there.
 fn there(mask: &Tensor, x: &Tensor) -> Result<Tensor> {
-    let mut shape = x.dims().to_vec();
-    shape.remove(1);
-    if mask.dtype() != DType::U8 || mask.dims() != shape {
-        let expected = format!("U8 of shape {shape:?}, that of x without its channels");
-        return Err(Error::argument(NAME, "mask", expected, described(mask)));
-    }
+    expect_mask(NAME, mask, x)?;
     let mask = mask.flatten_all()?.to_vec1::<u8>()?;
     let places = (0u32..).zip(mask).filter(|(_, there)| *there != 0);
     let places: Vec<u32> = places.map(|(place, _)| place).collect();
