@@ -146,6 +146,11 @@ impl BatchNorm {
         self.config
     }
 
+    /// C.
+    pub fn num_features(&self) -> usize {
+        self.num_features
+    }
+
     /// γ, (C).
     pub fn weight(&self) -> Option<&Tensor> {
         self.affine.as_ref().map(|(weight, _)| weight)

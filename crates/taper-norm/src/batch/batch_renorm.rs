@@ -4,6 +4,7 @@ mod schedule;
 
 use candle_core::Tensor;
 use candle_nn::{Init, ModuleT, VarBuilder};
+use serde::{Deserialize, Serialize};
 use taper_core::{Activation, Error, Result};
 
 use super::normalize::{Batch, Correction, Moments, Normalize, WHOLE, expect_variance, numbers};
@@ -13,7 +14,8 @@ use crate::arguments::{expect_channels, expect_eps, expect_like_x, expect_values
 pub use schedule::{Ramp, RenormSchedule};
 
 /// How [`batch_renorm`] makes a layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct BatchRenormConfig {
     /// What is added to the variance before the square root.
     pub eps: f64,

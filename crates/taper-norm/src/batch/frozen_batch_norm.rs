@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Module, Tensor};
 use candle_nn::{Init, VarBuilder};
+use serde::{Deserialize, Serialize};
 use taper_core::{Activation, Error, Result};
 
 use super::BatchNorm;
@@ -9,7 +10,8 @@ use super::normalize::Normalize;
 use crate::arguments::{expect_channels, expect_eps, expect_like_x, expect_values};
 
 /// How [`frozen_batch_norm`] makes a layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct FrozenBatchNormConfig {
     /// What is added to the variance before the square root.
     pub eps: f64,
@@ -141,6 +143,26 @@ impl FrozenBatchNorm {
     /// [`forward`](Module::forward) with a residual of the shape of `x`: y = f(norm(x) + residual).
     pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> candle_core::Result<Tensor> {
         self.run(x, Some(residual))
+    }
+
+    /// γ, (C).
+    pub fn weight(&self) -> &Tensor {
+        &self.affine.0
+    }
+
+    /// β, (C).
+    pub fn bias(&self) -> &Tensor {
+        &self.affine.1
+    }
+
+    /// μ, (C).
+    pub fn running_mean(&self) -> &Tensor {
+        &self.mean
+    }
+
+    /// σ², (C).
+    pub fn running_var(&self) -> &Tensor {
+        &self.variance
     }
 
     /// How the layer was made.

@@ -2,12 +2,14 @@
 
 use candle_core::Tensor;
 use candle_nn::{ModuleT, VarBuilder};
+use serde::{Deserialize, Serialize};
 use taper_core::{Error, Result};
 
 use super::{BatchNorm, BatchNormConfig, OneValue, batch_norm};
 
 /// How [`ghost_batch_norm`] makes a layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct GhostBatchNormConfig {
     /// The samples that share statistics.
     pub virtual_batch_size: usize,

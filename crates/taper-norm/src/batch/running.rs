@@ -4,12 +4,14 @@ use std::cell::Cell;
 
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Tensor, Var, bail};
 use candle_nn::{Init, VarBuilder};
+use serde::{Deserialize, Serialize};
 use taper_core::{Error, Result};
 
 use crate::arguments::{described, expect_values, is_half};
 
 /// How a batch moves the running statistics.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Momentum {
     /// By this part m of the way, from 0 to 1: s ← (1 − m) s + m b, PyTorch's convention.
     Exponential(f64),
@@ -42,7 +44,8 @@ impl Momentum {
 }
 
 /// What the sum of the squared distances from the mean is divided by, for n values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Variance {
     /// n.
     Biased,

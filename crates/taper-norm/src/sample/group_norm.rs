@@ -137,6 +137,11 @@ impl GroupNorm {
         Ok(Self { num_groups, num_channels, affine, config })
     }
 
+    /// C.
+    pub fn num_channels(&self) -> usize {
+        self.num_channels
+    }
+
     /// γ, (C).
     pub fn weight(&self) -> Option<&Tensor> {
         self.affine.as_ref().map(|(weight, _)| weight)

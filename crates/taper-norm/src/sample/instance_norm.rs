@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
+use serde::{Deserialize, Serialize};
 use taper_core::{Activation, Error, Result, op};
 
 use super::group_norm::{composed, sizes};
@@ -15,7 +16,8 @@ const FORWARD: &str = "InstanceNorm::forward_t";
 const FORWARD_MASKED: &str = "InstanceNorm::forward_masked_t";
 
 /// How [`instance_norm`] makes a layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct InstanceNormConfig {
     /// What is added to the variance before the square root.
     pub eps: f64,
@@ -178,6 +180,11 @@ impl InstanceNorm {
             None => None,
         };
         Ok(Self { num_features, affine, running, config })
+    }
+
+    /// C.
+    pub fn num_features(&self) -> usize {
+        self.num_features
     }
 
     /// γ, (C).

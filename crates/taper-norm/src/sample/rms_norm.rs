@@ -2,6 +2,7 @@
 
 use candle_core::{DType, Module, Shape, Tensor};
 use candle_nn::{Init, VarBuilder};
+use serde::{Deserialize, Serialize};
 use taper_core::{Activation, Result};
 use taper_kernels::norm::RowNorm;
 
@@ -13,7 +14,8 @@ const NAME: &str = "RmsNorm";
 const FORWARD: &str = "RmsNorm::forward";
 
 /// How [`rms_norm`] makes a layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RmsNormConfig {
     /// What is added to the mean square before the square root; `None` is the machine epsilon of the dtype that
     /// computes.
@@ -125,6 +127,11 @@ impl RmsNorm {
             expect_values(NAME, "weight", weight, normalized_shape.dims())?;
         }
         Ok(Self { normalized_shape, weight, config })
+    }
+
+    /// The axes that are normalised over.
+    pub fn normalized_shape(&self) -> &Shape {
+        &self.normalized_shape
     }
 
     /// γ, of the shape that is normalised over.

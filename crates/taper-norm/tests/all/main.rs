@@ -5,6 +5,7 @@ mod batch_norm;
 mod batch_norm_masked;
 mod batch_renorm;
 mod checkpoint;
+mod contract;
 mod fold;
 mod frozen_batch_norm;
 mod ghost_batch_norm;

@@ -1,12 +1,14 @@
 //! The choices of a batch normalization.
 
+use serde::{Deserialize, Serialize};
 use taper_core::{Activation, Result};
 
 use super::{Momentum, NAME, Variance, invalid};
 use crate::arguments::expect_eps;
 
 /// How [`batch_norm`](super::batch_norm()) makes a layer.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct BatchNormConfig {
     /// What is added to the variance before the square root.
     pub eps: f64,
@@ -42,7 +44,8 @@ impl Default for BatchNormConfig {
 }
 
 /// What becomes of a training batch of one value a channel, which has no variance: often the last of an epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OneValue {
     /// It is an error, as in PyTorch.
     Error,

@@ -1,9 +1,11 @@
 //! How far a correction may go, and when.
 
+use serde::{Deserialize, Serialize};
 use taper_core::{Error, Result};
 
 /// The limits of a [`BatchRenorm`](super::BatchRenorm)'s correction by the number of batches so far.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct RenormSchedule {
     /// r is from 1 / r_max to r_max; at least 1.
     pub r_max: Ramp,
@@ -12,7 +14,8 @@ pub struct RenormSchedule {
 }
 
 /// One value up to a number of batches, another from a later number, and a straight line between.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ramp {
     /// The value up to `start` batches.
     pub from: f64,
