@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod batch_norm;
+mod channel_layer_norm;
 mod group_norm;
 mod instance_norm;
 mod layer_norm;
+mod local_response_norm;
 mod rms_norm;
