@@ -5,6 +5,7 @@ mod losses;
 mod steps;
 
 use candle_core::Device;
+use taper_core::Activation;
 use taper_core::optim::AdamWConfig;
 
 use crate::peer::{Failure, Introduction, Wanted, Work};
@@ -34,7 +35,16 @@ pub fn build(wanted: &Wanted) -> Result<Work, Failure> {
         "gemm_2048" => layers::product(2048),
         "batch_norm_1d" => layers::batch_norm((256, 512), 512),
         "batch_norm_2d" => layers::batch_norm((64, 64, 16, 16), 64),
+        "batch_norm_2d_relu" => layers::batch_norm_relu(false),
+        "batch_norm_2d_add_relu" => layers::batch_norm_relu(true),
         "layer_norm" => layers::layer_norm(),
+        "layer_norm_add" => layers::layer_norm_add(),
+        "rms_norm" => layers::rms_norm(),
+        "group_norm" => layers::group_norm(Activation::Identity),
+        "group_norm_relu" => layers::group_norm(Activation::Relu),
+        "instance_norm" => layers::instance_norm(),
+        "channel_layer_norm" => layers::channel_layer_norm(),
+        "local_response_norm" => layers::local_response_norm(),
         "cross_entropy" => losses::cross_entropy(),
         "bce_with_logits" => losses::binary_cross_entropy(),
         "mse" => losses::mse(),

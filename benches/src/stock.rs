@@ -50,7 +50,17 @@ pub fn build(wanted: &Wanted) -> std::result::Result<Work, Failure> {
         "gemm_2048" => product(2048),
         "batch_norm_1d" => batch_norm((256, 512), 512),
         "batch_norm_2d" => batch_norm(IMAGES, 64),
-        "layer_norm" => layer_norm(),
+        "batch_norm_2d_relu" => batch_norm_relu(false),
+        "batch_norm_2d_add_relu" => batch_norm_relu(true),
+        "layer_norm" => layer_norm(false),
+        "layer_norm_add" => layer_norm(true),
+        "rms_norm" => rms_norm(),
+        "group_norm" => group_norm(false),
+        "group_norm_relu" => group_norm(true),
+        // Not in candle-nn.
+        "instance_norm" | "channel_layer_norm" | "local_response_norm" => {
+            return Err(format!("not in candle-nn: {}", wanted.work).into());
+        }
         "cross_entropy" => cross_entropy(),
         "bce_with_logits" => elementwise(candle_nn::loss::binary_cross_entropy_with_logit),
         "mse" => elementwise(candle_nn::loss::mse),
@@ -86,13 +96,41 @@ fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Work> {
 }
 
 /// The slow form: candle's layer norm has no backward pass.
-fn layer_norm() -> Result<Work> {
+fn layer_norm(add: bool) -> Result<Work> {
     let (_, vb) = variables();
     let norm = candle_nn::layer_norm(512, 1e-5, vb)?;
     let bias = norm.bias().cloned().ok_or_else(|| candle_core::Error::msg("no bias"))?;
     let weight = norm.weight().clone();
+    let residual = noise("residual", (4096, 512))?;
     layer::<Stock, _>((4096, 512), move |x| {
-        candle_nn::ops::layer_norm_slow(x, &weight, &bias, 1e-5)
+        let y = candle_nn::ops::layer_norm_slow(x, &weight, &bias, 1e-5)?;
+        if add { y + &residual } else { Ok(y) }
+    })
+}
+
+fn batch_norm_relu(add: bool) -> Result<Work> {
+    let (_, vb) = variables();
+    let norm = candle_nn::batch_norm(64, 1e-5, vb)?;
+    let residual = noise("residual", IMAGES)?;
+    layer::<Stock, _>(IMAGES, move |x| {
+        let y = norm.forward_t(x, true)?;
+        if add { (y + &residual)?.relu() } else { y.relu() }
+    })
+}
+
+/// The slow form: candle's RMS norm has no backward pass.
+fn rms_norm() -> Result<Work> {
+    let (_, vb) = variables();
+    let weight = vb.get_with_hints(512, "weight", candle_nn::Init::Const(1.0))?;
+    layer::<Stock, _>((4096, 512), move |x| candle_nn::ops::rms_norm_slow(x, &weight, 1e-7))
+}
+
+fn group_norm(rectify: bool) -> Result<Work> {
+    let (_, vb) = variables();
+    let norm = candle_nn::group_norm(32, 64, 1e-5, vb)?;
+    layer::<Stock, _>(IMAGES, move |x| {
+        let y = norm.forward(x)?;
+        if rectify { y.relu() } else { Ok(y) }
     })
 }
 

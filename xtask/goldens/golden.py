@@ -20,6 +20,7 @@ import numpy
 PACKAGES = {
     "torch": "torch",
     "torchvision": "torchvision",
+    "timm": "timm",
     "keras": "keras",
     "pytorch_metric_learning": "pytorch-metric-learning",
     "pytorch_msssim": "pytorch-msssim",

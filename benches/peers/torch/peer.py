@@ -55,6 +55,27 @@ def layer(module, *shape):
     return run, lambda: tensor().backward(of_input)
 
 
+class After(nn.Module):
+    """A norm, then what is added to it and a rectifier."""
+
+    def __init__(self, norm, residual=None, rectify=False):
+        super().__init__()
+        self.norm, self.residual, self.rectify = norm, residual, rectify
+
+    def forward(self, x):
+        y = self.norm(x)
+        if self.residual is not None:
+            y = y + self.residual
+        return F.relu(y) if self.rectify else y
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """Not in PyTorch: the operations that timm's takes."""
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 def loss(value, *shape):
     """Its input is the output of a reshape."""
     leaf = torch.randn(shape).flatten().requires_grad_()
@@ -221,7 +242,16 @@ OPERATIONS = {
     "gemm_2048": lambda: product(2048),
     "batch_norm_1d": lambda: layer(nn.BatchNorm1d(512), 256, 512),
     "batch_norm_2d": lambda: layer(nn.BatchNorm2d(64), *IMAGES),
+    "batch_norm_2d_relu": lambda: layer(After(nn.BatchNorm2d(64), rectify=True), *IMAGES),
+    "batch_norm_2d_add_relu": lambda: layer(After(nn.BatchNorm2d(64), torch.randn(IMAGES), True), *IMAGES),
     "layer_norm": lambda: layer(nn.LayerNorm(512), 4096, 512),
+    "layer_norm_add": lambda: layer(After(nn.LayerNorm(512), torch.randn(4096, 512)), 4096, 512),
+    "rms_norm": lambda: layer(nn.RMSNorm(512), 4096, 512),
+    "group_norm": lambda: layer(nn.GroupNorm(32, 64), *IMAGES),
+    "group_norm_relu": lambda: layer(After(nn.GroupNorm(32, 64), rectify=True), *IMAGES),
+    "instance_norm": lambda: layer(nn.InstanceNorm2d(64), *IMAGES),
+    "channel_layer_norm": lambda: layer(ChannelLayerNorm(64), *IMAGES),
+    "local_response_norm": lambda: layer(nn.LocalResponseNorm(5), *IMAGES),
     "cross_entropy": cross_entropy,
     "bce_with_logits": lambda: elementwise(F.binary_cross_entropy_with_logits),
     "mse": lambda: elementwise(F.mse_loss),

@@ -9,7 +9,10 @@ use taper_core::{
     Activation, Conv2dConfig, ConvTranspose2dConfig, Parameters, conv_transpose2d, conv2d, stream,
 };
 use taper_kernels::{Matrix, Update, buffer, matmul};
-use taper_norm::{BatchNormConfig, LayerNormConfig};
+use taper_norm::{
+    BatchNormConfig, ChannelLayerNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
+    LocalResponseNorm, LocalResponseNormConfig, RmsNormConfig,
+};
 
 use super::CPU;
 use crate::inputs::{IMAGES, Surroundings, layer, noise};
@@ -36,6 +39,50 @@ pub(super) fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Wor
 pub(super) fn layer_norm() -> Result<Work, Failure> {
     let norm = taper_norm::layer_norm(512, LayerNormConfig::default(), builder())?;
     Ok(layer::<Ours, _>((4096, 512), move |x| norm.forward(x))?)
+}
+
+/// With a rectifier in it, and a residual before that if it is to `add` one.
+pub(super) fn batch_norm_relu(add: bool) -> Result<Work, Failure> {
+    let config = BatchNormConfig { activation: Activation::Relu, ..Default::default() };
+    let norm = taper_norm::batch_norm(64, config, builder())?;
+    let residual = noise("residual", IMAGES)?;
+    Ok(layer::<Ours, _>(IMAGES, move |x| match add {
+        true => norm.forward_residual_t(x, &residual, true),
+        false => norm.forward_t(x, true),
+    })?)
+}
+
+pub(super) fn layer_norm_add() -> Result<Work, Failure> {
+    let norm = taper_norm::layer_norm(512, LayerNormConfig::default(), builder())?;
+    let residual = noise("residual", (4096, 512))?;
+    Ok(layer::<Ours, _>((4096, 512), move |x| norm.forward_residual(x, &residual))?)
+}
+
+pub(super) fn rms_norm() -> Result<Work, Failure> {
+    let norm = taper_norm::rms_norm(512, RmsNormConfig::default(), builder())?;
+    Ok(layer::<Ours, _>((4096, 512), move |x| norm.forward(x))?)
+}
+
+pub(super) fn group_norm(activation: Activation) -> Result<Work, Failure> {
+    let config = GroupNormConfig { activation, ..Default::default() };
+    let norm = taper_norm::group_norm(32, 64, config, builder())?;
+    Ok(layer::<Ours, _>(IMAGES, move |x| norm.forward(x))?)
+}
+
+pub(super) fn instance_norm() -> Result<Work, Failure> {
+    let norm = taper_norm::instance_norm(64, InstanceNormConfig::default(), builder())?;
+    Ok(layer::<Ours, _>(IMAGES, move |x| norm.forward_t(x, true))?)
+}
+
+pub(super) fn channel_layer_norm() -> Result<Work, Failure> {
+    let config = ChannelLayerNormConfig::default();
+    let norm = taper_norm::channel_layer_norm(64, config, builder())?;
+    Ok(layer::<Ours, _>(IMAGES, move |x| norm.forward(x))?)
+}
+
+pub(super) fn local_response_norm() -> Result<Work, Failure> {
+    let norm = LocalResponseNorm::new(LocalResponseNormConfig::default())?;
+    Ok(layer::<Ours, _>(IMAGES, move |x| norm.forward(x))?)
 }
 
 pub(super) fn convolution(

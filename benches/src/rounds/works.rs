@@ -149,14 +149,27 @@ pub(super) fn memory_name(step: &Step) -> String {
 }
 
 /// The single operations: name, title, target.
-const OPERATIONS: [(&str, &str, Option<Target>); 20] = [
+const OPERATIONS: [(&str, &str, Option<Target>); 29] = [
     ("gemm_256", "matrix product 256", target(1.3, 1.0)),
     ("gemm_512", "matrix product 512", target(1.1, 1.0)),
     ("gemm_1024", "matrix product 1024", target(1.1, 1.0)),
     ("gemm_2048", "matrix product 2048", target(1.1, 1.0)),
     ("batch_norm_1d", "batch norm 256x512", target(1.0, 0.6)),
     ("batch_norm_2d", "batch norm 64x64x16x16", target(1.0, 0.6)),
+    ("batch_norm_2d_relu", "batch norm 64x64x16x16 and ReLU", target(1.0, 0.6)),
+    (
+        "batch_norm_2d_add_relu",
+        "batch norm 64x64x16x16, plus a residual, and ReLU",
+        target(1.0, 0.6),
+    ),
     ("layer_norm", "layer norm 4096x512", target(1.0, 0.6)),
+    ("layer_norm_add", "layer norm 4096x512 plus a residual", target(1.0, 0.6)),
+    ("rms_norm", "RMS norm 4096x512", target(1.0, 0.6)),
+    ("group_norm", "group norm 64x64x16x16 in 32", target(1.0, 0.6)),
+    ("group_norm_relu", "group norm 64x64x16x16 in 32 and ReLU", target(1.0, 0.6)),
+    ("instance_norm", "instance norm 64x64x16x16", target(1.0, 0.6)),
+    ("channel_layer_norm", "layer norm over the channels of 64x64x16x16", target(1.0, 0.6)),
+    ("local_response_norm", "local response norm 64x64x16x16", target(1.0, 0.6)),
     ("cross_entropy", "cross-entropy 4096x1000", target(1.0, 0.6)),
     ("bce_with_logits", "binary cross-entropy 256x784", target(1.0, 0.6)),
     ("mse", "squared error 256x784", target(1.0, 0.6)),

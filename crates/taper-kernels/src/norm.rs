@@ -1,13 +1,14 @@
 //! Normalization: values brought to mean 0 and variance 1, each by the statistics of its group.
 //!
 //! Which values share their statistics tells the kinds apart: a channel over the batch ([`BatchNorm`]), a sample's
-//! features ([`RowNorm`]: layer and root-mean-square normalization), a group of a sample's channels ([`GroupNorm`];
+//! features ([`RowNorm`]: layer and root-mean-square normalization), a place's channels ([`ChannelNorm`]), a group of a sample's channels ([`GroupNorm`];
 //! groups of one channel are instance normalization).
 //!
 //! All subtract a mean that was rounded to the element type first and add what the rounding left out afterwards,
 //! so that a mean of 1e4 leaves the digits of a spread of 1e-2 in f32.
 
 mod batch;
+mod channels;
 mod group;
 mod moments;
 mod planes;
@@ -15,6 +16,7 @@ mod rows;
 mod strips;
 
 pub use batch::{BatchNorm, Statistics};
+pub use channels::ChannelNorm;
 pub use group::GroupNorm;
 pub use rows::{Row, RowNorm};
 

@@ -36,9 +36,7 @@ pub fn norm(num_channels: usize, config: NormConfig, vb: VarBuilder) -> Result<N
             Norm::Group(group_norm(groups, num_channels, config.of_group(), vb)?)
         }
         NormConfig::Instance(config) => Norm::Instance(instance_norm(num_channels, config, vb)?),
-        NormConfig::LocalResponse(config) => {
-            Norm::LocalResponse(LocalResponseNorm::new(config)?)
-        }
+        NormConfig::LocalResponse(config) => Norm::LocalResponse(LocalResponseNorm::new(config)?),
     })
 }
 

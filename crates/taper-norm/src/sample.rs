@@ -1,9 +1,11 @@
 //! Statistics of each sample by itself.
 
+mod channel_layer_norm;
 mod fused;
 mod group_norm;
 mod instance_norm;
 mod layer_norm;
+mod local_response_norm;
 mod masked;
 mod rms_norm;
 mod terms;
@@ -13,9 +15,11 @@ use taper_core::{Error, Result};
 
 use crate::arguments::expect_computable;
 
+pub use channel_layer_norm::{ChannelLayerNorm, ChannelLayerNormConfig, channel_layer_norm};
 pub use group_norm::{GroupNorm, GroupNormConfig, group_norm};
 pub use instance_norm::{InstanceNorm, InstanceNormConfig, instance_norm};
 pub use layer_norm::{LayerNorm, LayerNormConfig, layer_norm};
+pub use local_response_norm::{LocalResponseNorm, LocalResponseNormConfig};
 pub use rms_norm::{RmsNorm, RmsNormConfig, rms_norm};
 
 /// That there is something to normalise over.

@@ -38,6 +38,14 @@ pub struct Row<T> {
 }
 
 impl<T: Element> Row<T> {
+    #[inline(always)]
+    pub(super) fn of(moments: Moments, eps: f64) -> Self {
+        let inverse_std = (moments.squares / moments.count + eps).sqrt().recip();
+        let center = T::of(moments.mean);
+        let offset = T::of((center.to_f64() - moments.mean) * inverse_std);
+        Self { center, inverse_std: T::of(inverse_std), offset }
+    }
+
     /// The mean and the biased variance of the row, which was normalised with this ε: each with the digits that T
     /// has for the mean and for the variance plus ε.
     pub fn moments(self, eps: f64) -> [f64; 2] {
@@ -64,10 +72,7 @@ pub(super) fn measure<I: Isa, T: Element>(x: &[T], centred: bool, eps: f64) -> R
             false => Moments::about_zero::<I, T>(run),
         });
     }
-    let inverse_std = (moments.squares / moments.count + eps).sqrt().recip();
-    let center = T::of(moments.mean);
-    let offset = T::of((center.to_f64() - moments.mean) * inverse_std);
-    Row { center, inverse_std: T::of(inverse_std), offset }
+    Row::of(moments, eps)
 }
 
 /// The sizes of a normalization of each row by itself, y = f(w x̂ + b + r) over x (rows, columns) with w and b (columns):

@@ -1,6 +1,6 @@
 //! Which normalization, as one would write it in a file.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use taper_core::Activation;
 
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum NormConfig {
     /// No normalization: `none`.
+    #[serde(deserialize_with = "nothing")]
     None,
     /// [`BatchNorm`](crate::BatchNorm): `batch`.
     Batch(BatchNormConfig),
@@ -92,4 +93,12 @@ fn group_affine() -> bool {
 
 fn group_activation() -> Activation {
     GroupNormConfig::default().activation
+}
+
+/// No keys: serde would let any pass beside the tag of a unit variant.
+fn nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    Nothing::deserialize(deserializer).map(|Nothing {}| ())
 }

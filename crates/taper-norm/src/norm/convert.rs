@@ -93,7 +93,12 @@ impl Parts {
             NormConfig::FrozenBatch(config) => {
                 let Some(running) = &self.running else {
                     let expected = "of a norm with running statistics";
-                    return Err(Error::argument(NAME, "config", expected, "`FrozenBatch` of one without"));
+                    return Err(Error::argument(
+                        NAME,
+                        "config",
+                        expected,
+                        "`FrozenBatch` of one without",
+                    ));
                 };
                 let mean = running.mean.as_tensor().clone();
                 let affine = match self.affine()? {

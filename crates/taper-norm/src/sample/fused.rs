@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use taper_core::op::{self, Destination, Operation, Scalar, Values};
 use taper_kernels::Element;
 use taper_kernels::buffer;
-use taper_kernels::norm::{Gradients, GroupNorm, Input, Row, RowNorm};
+use taper_kernels::norm::{ChannelNorm, Gradients, GroupNorm, Input, Row, RowNorm};
 
 use super::terms::Terms;
 
@@ -68,6 +68,7 @@ macro_rules! kernel {
 
 kernel!(RowNorm, "row_norm");
 kernel!(GroupNorm, "group_norm");
+kernel!(ChannelNorm, "channel_layer_norm");
 
 /// Normalises by one operation; returns y and what it was normalised by.
 pub(super) fn apply<K: Kernel>(

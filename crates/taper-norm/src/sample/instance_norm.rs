@@ -340,7 +340,7 @@ impl ModuleT for InstanceNorm {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::Device;
+    use candle_core::{Device, Var};
     use taper_core::testing::assert_close;
     use taper_core::{Parameters, stream};
 

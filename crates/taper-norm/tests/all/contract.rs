@@ -302,8 +302,16 @@ fn what_does_not_fit_is_an_error_that_names_it() -> Result<()> {
 #[test]
 fn every_kind_has_a_form_in_a_file() {
     let kinds = [
-        "none", "batch", "batch-renorm", "ghost-batch", "frozen-batch", "layer", "rms", "group",
-        "instance", "local-response",
+        "none",
+        "batch",
+        "batch-renorm",
+        "ghost-batch",
+        "frozen-batch",
+        "layer",
+        "rms",
+        "group",
+        "instance",
+        "local-response",
     ];
     for (config, kind) in every(Activation::Relu).into_iter().zip(kinds) {
         let text = toml::to_string(&config).unwrap();
@@ -324,7 +332,8 @@ fn every_kind_becomes_every_other_with_the_same_tensors() -> Result<()> {
     for from in plain() {
         let (first, _) = layer(from, DType::F64)?;
         for to in plain() {
-            let without = |config| matches!(config, NormConfig::None | NormConfig::LocalResponse(_));
+            let without =
+                |config| matches!(config, NormConfig::None | NormConfig::LocalResponse(_));
             let lacks = matches!(to, NormConfig::FrozenBatch(_))
                 && first.running_statistics().is_none()
                 && !matches!(from, NormConfig::FrozenBatch(_));

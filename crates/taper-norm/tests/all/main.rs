@@ -4,6 +4,7 @@
 mod batch_norm;
 mod batch_norm_masked;
 mod batch_renorm;
+mod channel_layer_norm;
 mod checkpoint;
 mod contract;
 mod fold;
@@ -12,6 +13,7 @@ mod ghost_batch_norm;
 mod group_norm;
 mod instance_norm;
 mod layer_norm;
+mod local_response_norm;
 mod precise_statistics;
 mod rms_norm;
 mod steps;

@@ -1,6 +1,7 @@
 //! Normalization against an oracle, on sizes around the widths of strips and lanes.
 
 mod batch;
+mod channels;
 mod group;
 mod oracle;
 mod rows;
