@@ -87,6 +87,8 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "sample/fused.rs",
             "sample/masked.rs",
             "sample/terms.rs",
+            "weight.rs",
+            "weight/parameters.rs",
         ],
     },
     UnitCrate { name: "taper-classical", shared: &["lib.rs", "error.rs", "matrix.rs"] },

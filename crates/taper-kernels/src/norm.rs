@@ -1,10 +1,11 @@
 //! Normalization: values brought to mean 0 and variance 1, each by the statistics of its group.
 //!
 //! Which values share their statistics tells the kinds apart: a channel over the batch ([`BatchNorm`]), a sample's
-//! features ([`RowNorm`]: layer and root-mean-square normalization), a place's channels ([`ChannelNorm`]), a group of a sample's channels ([`GroupNorm`];
-//! groups of one channel are instance normalization).
+//! features ([`RowNorm`]: layer and root-mean-square normalization), a place's channels ([`ChannelNorm`]), a group of a
+//! sample's channels ([`GroupNorm`]; groups of one channel are instance normalization). [`WeightNorm`] is of another
+//! kind: it gives each row of a weight its length.
 //!
-//! All subtract a mean that was rounded to the element type first and add what the rounding left out afterwards,
+//! The others subtract a mean that was rounded to the element type first and add what the rounding left out afterwards,
 //! so that a mean of 1e4 leaves the digits of a spread of 1e-2 in f32.
 
 mod batch;
@@ -14,11 +15,13 @@ mod moments;
 mod planes;
 mod rows;
 mod strips;
+mod weight;
 
 pub use batch::{BatchNorm, Statistics};
 pub use channels::ChannelNorm;
 pub use group::GroupNorm;
 pub use rows::{Row, RowNorm};
+pub use weight::WeightNorm;
 
 use crate::linear::Gradient;
 

@@ -5,6 +5,7 @@ mod channels;
 mod group;
 mod oracle;
 mod rows;
+mod weight;
 
 use taper_kernels::Element;
 
