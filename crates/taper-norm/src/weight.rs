@@ -1,0 +1,6 @@
+//! Weights by what they are made of: a layer takes the weight of each step.
+
+mod parameters;
+mod weight_norm;
+
+pub use weight_norm::{WeightNorm, WeightNormConfig, weight_norm};
