@@ -2,5 +2,9 @@
 
 mod parameters;
 mod weight_norm;
+mod weight_standardization;
 
 pub use weight_norm::{WeightNorm, WeightNormConfig, weight_norm};
+pub use weight_standardization::{
+    WeightStandardization, WeightStandardizationConfig, weight_standardization,
+};

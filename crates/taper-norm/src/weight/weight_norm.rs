@@ -2,12 +2,12 @@
 
 mod fused;
 
-use candle_core::{DType, Shape, Tensor};
+use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 use taper_core::{Error, FanMode, Initializer, Nonlinearity, Result, op};
 
 use super::parameters::{known, parameter};
-use crate::arguments::{described, expect_values, is_half};
+use crate::arguments::{expect_values, is_half};
 
 const NAME: &str = "WeightNorm";
 

@@ -17,3 +17,5 @@ mod local_response_norm;
 mod precise_statistics;
 mod rms_norm;
 mod steps;
+mod weight_norm;
+mod weight_standardization;
