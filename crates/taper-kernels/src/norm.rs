@@ -9,6 +9,7 @@
 
 mod batch;
 mod group;
+mod local_response;
 mod moments;
 mod planes;
 mod rows;
@@ -16,6 +17,7 @@ mod strips;
 
 pub use batch::{BatchNorm, Statistics};
 pub use group::GroupNorm;
+pub use local_response::LocalResponseNorm;
 pub use rows::{Row, RowNorm};
 
 use crate::linear::Gradient;

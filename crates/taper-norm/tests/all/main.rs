@@ -8,5 +8,6 @@ mod checkpoint;
 mod frozen_batch_norm;
 mod ghost_batch_norm;
 mod layer_norm;
+mod local_response_norm;
 mod precise_statistics;
 mod steps;

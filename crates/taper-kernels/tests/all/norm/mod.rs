@@ -2,6 +2,7 @@
 
 mod batch;
 mod group;
+mod local_response;
 mod oracle;
 mod rows;
 
