@@ -35,6 +35,7 @@ pub fn build(wanted: &Wanted) -> Result<Work, Failure> {
         "batch_norm_1d" => layers::batch_norm((256, 512), 512),
         "batch_norm_2d" => layers::batch_norm((64, 64, 16, 16), 64),
         "layer_norm" => layers::layer_norm(),
+        "local_response_norm" => layers::local_response_norm(),
         "cross_entropy" => losses::cross_entropy(),
         "bce_with_logits" => losses::binary_cross_entropy(),
         "mse" => losses::mse(),

@@ -51,6 +51,7 @@ pub fn build(wanted: &Wanted) -> std::result::Result<Work, Failure> {
         "batch_norm_1d" => batch_norm((256, 512), 512),
         "batch_norm_2d" => batch_norm(IMAGES, 64),
         "layer_norm" => layer_norm(),
+        "local_response_norm" => layer::<Stock, _>(IMAGES, local_response_norm),
         "cross_entropy" => cross_entropy(),
         "bce_with_logits" => elementwise(candle_nn::loss::binary_cross_entropy_with_logit),
         "mse" => elementwise(candle_nn::loss::mse),
@@ -94,6 +95,17 @@ fn layer_norm() -> Result<Work> {
     layer::<Stock, _>((4096, 512), move |x| {
         candle_nn::ops::layer_norm_slow(x, &weight, &bias, 1e-5)
     })
+}
+
+/// Not in candle-nn: as its users write it, over five channels.
+fn local_response_norm(x: &Tensor) -> Result<Tensor> {
+    let channels = x.dim(1)?;
+    let squares = x.sqr()?.pad_with_zeros(1, 2, 2)?;
+    let mut sums = squares.narrow(1, 0, channels)?;
+    for neighbour in 1..5 {
+        sums = (sums + squares.narrow(1, neighbour, channels)?)?;
+    }
+    x / sums.affine(1e-4 / 5.0, 1.0)?.powf(0.75)?
 }
 
 fn cross_entropy() -> Result<Work> {

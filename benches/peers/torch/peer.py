@@ -222,6 +222,7 @@ OPERATIONS = {
     "batch_norm_1d": lambda: layer(nn.BatchNorm1d(512), 256, 512),
     "batch_norm_2d": lambda: layer(nn.BatchNorm2d(64), *IMAGES),
     "layer_norm": lambda: layer(nn.LayerNorm(512), 4096, 512),
+    "local_response_norm": lambda: layer(nn.LocalResponseNorm(5), *IMAGES),
     "cross_entropy": cross_entropy,
     "bce_with_logits": lambda: elementwise(F.binary_cross_entropy_with_logits),
     "mse": lambda: elementwise(F.mse_loss),

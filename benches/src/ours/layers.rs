@@ -9,7 +9,7 @@ use taper_core::{
     Activation, Conv2dConfig, ConvTranspose2dConfig, Parameters, conv_transpose2d, conv2d, stream,
 };
 use taper_kernels::{Matrix, Update, buffer, matmul};
-use taper_norm::{BatchNormConfig, LayerNormConfig};
+use taper_norm::{BatchNormConfig, LayerNormConfig, LocalResponseNorm, LocalResponseNormConfig};
 
 use super::CPU;
 use crate::inputs::{IMAGES, Surroundings, layer, noise};
@@ -36,6 +36,11 @@ pub(super) fn batch_norm(shape: impl Into<Shape>, channels: usize) -> Result<Wor
 pub(super) fn layer_norm() -> Result<Work, Failure> {
     let norm = taper_norm::layer_norm(512, LayerNormConfig::default(), builder())?;
     Ok(layer::<Ours, _>((4096, 512), move |x| norm.forward(x))?)
+}
+
+pub(super) fn local_response_norm() -> Result<Work, Failure> {
+    let norm = LocalResponseNorm::new(LocalResponseNormConfig::default())?;
+    Ok(layer::<Ours, _>(IMAGES, move |x| norm.forward(x))?)
 }
 
 pub(super) fn convolution(
