@@ -57,8 +57,9 @@ pub fn build(wanted: &Wanted) -> std::result::Result<Work, Failure> {
         "rms_norm" => rms_norm(),
         "group_norm" => group_norm(false),
         "group_norm_relu" => group_norm(true),
+        "local_response_norm" => layer::<Stock, _>(IMAGES, local_response_norm),
         // Not in candle-nn.
-        "instance_norm" | "channel_layer_norm" | "local_response_norm" => {
+        "instance_norm" | "channel_layer_norm" => {
             return Err(format!("not in candle-nn: {}", wanted.work).into());
         }
         "cross_entropy" => cross_entropy(),
@@ -132,6 +133,17 @@ fn group_norm(rectify: bool) -> Result<Work> {
         let y = norm.forward(x)?;
         if rectify { y.relu() } else { Ok(y) }
     })
+}
+
+/// Not in candle-nn: as its users write it, over five channels.
+fn local_response_norm(x: &Tensor) -> Result<Tensor> {
+    let channels = x.dim(1)?;
+    let squares = x.sqr()?.pad_with_zeros(1, 2, 2)?;
+    let mut sums = squares.narrow(1, 0, channels)?;
+    for neighbour in 1..5 {
+        sums = (sums + squares.narrow(1, neighbour, channels)?)?;
+    }
+    x / sums.affine(1e-4 / 5.0, 1.0)?.powf(0.75)?
 }
 
 fn cross_entropy() -> Result<Work> {

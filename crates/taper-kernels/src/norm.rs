@@ -11,6 +11,7 @@
 mod batch;
 mod channels;
 mod group;
+mod local_response;
 mod moments;
 mod planes;
 mod rows;
@@ -20,6 +21,7 @@ mod weight;
 pub use batch::{BatchNorm, Statistics};
 pub use channels::ChannelNorm;
 pub use group::GroupNorm;
+pub use local_response::LocalResponseNorm;
 pub use rows::{Row, RowNorm};
 pub use weight::WeightNorm;
 

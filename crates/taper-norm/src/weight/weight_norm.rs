@@ -207,7 +207,7 @@ fn composed(magnitude: &Tensor, direction: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use taper_core::stream;
     use taper_core::testing::assert_close;
 
@@ -244,7 +244,7 @@ mod tests {
     fn the_fused_operation_is_its_composed_twin() -> Result<()> {
         let mut noise = stream(3, "test");
         for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
-            for shape in [vec![4, 7], vec![1, 2, 3, 3], vec![5]] {
+            for shape in [vec![4, 7], vec![1, 2, 3, 3], vec![5, 2]] {
                 let v = noise.normal(0.0, 1.0, &shape[..], dtype, &Device::Cpu)?;
                 let g = noise.normal(0.0, 1.0, shape[0], dtype, &Device::Cpu)?;
                 let [fused, composed] = both(&g, &v)?;

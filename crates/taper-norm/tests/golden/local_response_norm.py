@@ -5,10 +5,15 @@ import torch
 
 CASES = [
     ((2, 7, 4), {"size": 5}),
-    ((2, 6, 2, 3), {"size": 4, "alpha": 0.5}),
-    ((2, 3, 2, 1, 2), {"size": 9, "alpha": 1.0, "beta": 1.5, "k": 2.0}),
-    ((2, 4, 3), {"size": 1, "alpha": 0.25, "beta": 0.5}),
-    ((2, 5, 3), {"size": 2, "alpha": 0.25}),
+    ((2, 7, 4), {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}),
+    ((2, 8, 4), {"size": 3, "alpha": 0.8}),
+    ((2, 8, 4), {"size": 4, "alpha": 0.8}),
+    ((2, 6, 2, 3), {"size": 2, "alpha": 1.5, "beta": 0.5}),
+    ((2, 6, 2, 3), {"size": 5, "alpha": 1.5, "beta": 1.0, "k": 0.25}),
+    ((2, 3, 2, 3), {"size": 8, "alpha": 2.0, "beta": 0.6}),
+    ((1, 5, 2, 3, 2), {"size": 3, "alpha": 0.5}),
+    ((1, 5, 2, 3, 2), {"size": 6, "alpha": 0.5, "beta": 1.25}),
+    ((1, 4, 3), {"size": 1, "alpha": 1.0}),
 ]
 
 
@@ -27,14 +32,13 @@ def results(x, upstream, options, dtype):
 def cases():
     torch.manual_seed(4)
     for shape, options in CASES:
-        x, upstream = sixteenths(2 * torch.randn(shape)), sixteenths(torch.randn(shape))
+        x, upstream = sixteenths(2 * torch.randn(shape) + 1), sixteenths(torch.randn(shape))
         double = results(x, upstream, options, torch.float64)
         single = results(x, upstream, options, torch.float32)
         layer = torch.nn.LocalResponseNorm(**options)
         case = {
-            "name": f"{list(shape)} {options}",
-            "size": layer.size, "alpha": layer.alpha, "beta": layer.beta, "k": layer.k,
-            "x": golden.tensor(x), "upstream": golden.tensor(upstream), "results": list(double),
+            "name": f"{list(shape)} {options}", "size": layer.size, "alpha": layer.alpha,
+            "beta": layer.beta, "k": layer.k, "x": golden.tensor(x), "upstream": golden.tensor(upstream),
         }
         for name, values in double.items():
             error = (single[name] - values).abs().max() / values.abs().max()

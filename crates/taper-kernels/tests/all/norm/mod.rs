@@ -3,6 +3,7 @@
 mod batch;
 mod channels;
 mod group;
+mod local_response;
 mod oracle;
 mod rows;
 mod weight;
