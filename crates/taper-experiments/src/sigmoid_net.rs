@@ -191,3 +191,59 @@ impl Stateful for SigmoidNet {
         snapshot.get("noise", &mut self.noise)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use taper_lab::Role;
+
+    use super::*;
+    use crate::data::split;
+
+    fn network(norm: Norm) -> SigmoidNet {
+        let context = Context { seed: 1, role: Role::Tune, device: Device::Cpu };
+        let split = split(&"digits".parse().unwrap(), 0.8, &context).unwrap();
+        let (hidden, init_std) = (&[6, 5][..], 0.1);
+        let config =
+            SigmoidNetConfig { hidden, norm, init_std, learning_rate: 0.5, batch_size: 20 };
+        SigmoidNet::new(&split, &config, &context).unwrap()
+    }
+
+    #[test]
+    fn layers_are_all_that_is_trained_each_variable_once() {
+        for (norm, each) in [(Norm::None, 2), (Norm::Batch, 4), (Norm::Noisy(Noise::default()), 4)]
+        {
+            let network = network(norm);
+            let layers = network.layers();
+            assert_eq!(layers.iter().map(Vec::len).collect::<Vec<_>>(), [each, each, 2]);
+            let trained = network.parameters().trainable();
+            for (_, variable) in &trained {
+                let is_it = |it: &&Var| it.id() == variable.id();
+                assert_eq!(layers.iter().flatten().filter(is_it).count(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn who_looks_changes_nothing() {
+        let (mut seen, mut alone) =
+            (network(Norm::Noisy(Noise::default())), network(Norm::Noisy(Noise::default())));
+        let (images, labels) = seen.batches.next_batch().unwrap();
+        alone.batches.next_batch().unwrap();
+        let mut noise = taper_core::stream(9, "noise");
+        let mut losses = Vec::new();
+        for _ in 0..2 {
+            let output = seen.observe(&images, &mut noise).unwrap();
+            losses.push(output.loss(&labels).unwrap().to_scalar::<f32>().unwrap());
+            seen.step().unwrap();
+            alone.step().unwrap();
+        }
+        assert_ne!(losses[0], losses[1]);
+        let state = |network: &SigmoidNet| {
+            let mut snapshot = Snapshot::new();
+            network.save(&mut snapshot).unwrap();
+            snapshot.to_bytes().unwrap()
+        };
+        assert_eq!(state(&seen), state(&alone));
+    }
+}

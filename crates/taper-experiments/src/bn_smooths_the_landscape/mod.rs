@@ -13,7 +13,7 @@ use taper_lab::{Arm, BoxError, Context, DataSource, Experiment, Record, SpecText
 use crate::classify::accuracy;
 use crate::data::{sources, split};
 use crate::sigmoid_net::{self, Pass, SigmoidNet, SigmoidNetConfig};
-use probe::{Probed, Scaled, probe, scaled};
+use probe::{Probed, Quantity, Scaled, probe, scaled};
 
 pub(crate) struct BnSmoothsTheLandscape;
 
@@ -26,6 +26,9 @@ pub(crate) struct Settings {
     hidden: Vec<usize>,
     batch_size: usize,
     init_std: f64,
+    /// The rate of the networks that the criteria compare.
+    common_rate: f64,
+    /// The arm's own, tuned rate.
     learning_rate: f64,
     steps: u64,
     evaluate_every: u64,
@@ -59,16 +62,37 @@ impl Experiment for BnSmoothsTheLandscape {
     }
 }
 
-/// One network in training.
+/// Two networks from the same start: one at the rate of all arms, one at the arm's own.
 struct Training {
-    network: SigmoidNet,
+    common: Descent,
+    own: Descent,
     held_out: (Tensor, Tensor),
     probes: Vec<(Tensor, Tensor)>,
-    /// What was found at each level so far reached.
-    at_levels: Vec<Probed>,
     /// The largest errors of the identities so far.
     scaled: Scaled,
     settings: Settings,
+}
+
+/// One network on its way down.
+struct Descent {
+    network: SigmoidNet,
+    /// What was found at each level so far reached.
+    at_levels: Vec<Probed>,
+}
+
+impl Settings {
+    fn network(&self, learning_rate: f64) -> SigmoidNetConfig<'_> {
+        SigmoidNetConfig {
+            hidden: &self.hidden,
+            norm: match self.norm {
+                Norm::None => sigmoid_net::Norm::None,
+                Norm::Batch => sigmoid_net::Norm::Batch,
+            },
+            init_std: self.init_std,
+            learning_rate,
+            batch_size: self.batch_size,
+        }
+    }
 }
 
 impl Training {
@@ -77,59 +101,50 @@ impl Training {
             return Err("levels: give at least one training loss, in descending order".into());
         }
         let split = split(&settings.data, settings.train_fraction, context)?;
-        let config = SigmoidNetConfig {
-            hidden: &settings.hidden,
-            norm: match settings.norm {
-                Norm::None => sigmoid_net::Norm::None,
-                Norm::Batch => sigmoid_net::Norm::Batch,
-            },
-            init_std: settings.init_std,
-            learning_rate: settings.learning_rate,
-            batch_size: settings.batch_size,
-        };
-        let network = SigmoidNet::new(&split, &config, context)?;
         let probes = split.probe_batches(settings.batch_size, settings.probe_batches)?;
         if probes.is_empty() {
             return Err(
                 "probe_batches: give at least 1, of images that the training part has".into()
             );
         }
-        let (at_levels, scaled) = (Vec::new(), Scaled::default());
-        Ok(Self { network, held_out: split.held_out()?, probes, at_levels, scaled, settings })
+        let descent = |rate| -> Result<Descent, BoxError> {
+            let network = SigmoidNet::new(&split, &settings.network(rate), context)?;
+            Ok(Descent { network, at_levels: Vec::new() })
+        };
+        let (common, own) = (descent(settings.common_rate)?, descent(settings.learning_rate)?);
+        let (held_out, scaled) = (split.held_out()?, Scaled::default());
+        Ok(Self { common, own, held_out, probes, scaled, settings })
     }
 
-    /// The landscape here, the mean over the probe batches.
-    fn probe(&self) -> taper_core::Result<Probed> {
-        probe(&self.network, &self.probes, &self.settings.step_sizes)
+    fn accuracy(&self, descent: &Descent) -> taper_core::Result<f64> {
+        let (images, labels) = &self.held_out;
+        accuracy(&descent.network.forward(images, Pass::Evaluate)?.logits, labels)
     }
 
-    /// Probes for every level that the training loss is at or below for the first time.
-    fn look_for_levels(&mut self) -> Result<(), BoxError> {
-        let Some(level) = self.settings.levels.get(self.at_levels.len()) else { return Ok(()) };
-        let loss = training_loss(&self.network, &self.probes)?;
-        if loss > *level || loss.is_nan() {
-            return Ok(());
+    /// Probes where a level is reached.
+    fn look_for_levels(&mut self) -> taper_core::Result<()> {
+        let (probes, settings) = (&self.probes, &self.settings);
+        self.own.look_for_levels(probes, settings)?;
+        if self.common.look_for_levels(probes, settings)? {
+            self.check_identities()?;
         }
-        let probed = self.probe()?;
-        self.check_identities()?;
-        let reached = self.settings.levels.iter().filter(|level| loss <= **level).count();
-        self.at_levels.resize(reached, probed);
         Ok(())
     }
 
-    fn check_identities(&mut self) -> Result<(), BoxError> {
+    fn check_identities(&mut self) -> taper_core::Result<()> {
         if self.settings.norm == Norm::Batch {
-            let errors = scaled(&self.network, &self.probes[0], self.settings.weight_scale)?;
-            self.scaled = self.scaled.worse(errors);
+            let scale = self.settings.weight_scale;
+            for batch in &self.probes {
+                self.scaled = self.scaled.worse(scaled(&self.common.network, batch, scale)?);
+            }
         }
         Ok(())
     }
 
     fn evaluate(&self, record: &mut Record) -> Result<(), BoxError> {
-        let (images, labels) = &self.held_out;
-        let logits = self.network.forward(images, Pass::Evaluate)?.logits;
-        record.metric("accuracy", accuracy(&logits, labels)?);
-        let Probed { loss, lowest, highest, changes, smoothness } = self.probe()?;
+        record.metric("accuracy_at_common_rate", self.accuracy(&self.common)?);
+        let Probed { loss, lowest, highest, changes, smoothness } =
+            probe(&self.common.network, &self.probes, &self.settings.step_sizes)?;
         for (name, value) in [
             ("loss_lowest", lowest),
             ("loss", loss),
@@ -140,6 +155,51 @@ impl Training {
             ("smoothness", smoothness),
         ] {
             record.metric(name, value);
+        }
+        Ok(())
+    }
+}
+
+impl Descent {
+    /// Probes for every level that the training loss is at or below for the first time; whether there was one.
+    fn look_for_levels(
+        &mut self,
+        probes: &[(Tensor, Tensor)],
+        settings: &Settings,
+    ) -> taper_core::Result<bool> {
+        let levels = &settings.levels;
+        let Some(level) = levels.get(self.at_levels.len()) else { return Ok(false) };
+        let loss = training_loss(&self.network, probes)?;
+        if loss > *level || loss.is_nan() {
+            return Ok(false);
+        }
+        let reached = levels.iter().filter(|level| loss <= **level).count();
+        let probed = probe(&self.network, probes, &settings.step_sizes)?;
+        self.at_levels.resize(reached, probed);
+        Ok(true)
+    }
+
+    /// Writes what was found at the levels; one that was not reached is measured here, where the run ends, and
+    /// censored.
+    fn measure(
+        &mut self,
+        suffix: &str,
+        probes: &[(Tensor, Tensor)],
+        settings: &Settings,
+        record: &mut Record,
+    ) -> taper_core::Result<()> {
+        let reached = self.at_levels.len();
+        record.measure(&format!("levels_reached{suffix}"), reached as f64);
+        let last = probe(&self.network, probes, &settings.step_sizes)?;
+        self.at_levels.resize(settings.levels.len(), last);
+        for quantity in [Quantity::LossRange, Quantity::GradientChange, Quantity::Smoothness] {
+            let name = format!("{}{suffix}", quantity.name());
+            let values: Vec<f64> = self.at_levels.iter().map(|it| it.of(quantity)).collect();
+            for (at, (level, value)) in settings.levels.iter().zip(&values).enumerate() {
+                write(record, &format!("{name}_at_{level}"), *value, at < reached);
+            }
+            let logarithms: Vec<f64> = values.iter().map(|value| value.ln()).collect();
+            write(record, &name, stats::mean(&logarithms).exp(), reached == values.len());
         }
         Ok(())
     }
@@ -170,36 +230,19 @@ impl Arm for Training {
             self.evaluate(record)?;
         }
         self.look_for_levels()?;
-        self.network.step()?;
+        self.common.network.step()?;
+        self.own.network.step()?;
         Ok(ControlFlow::Continue(()))
     }
 
     fn measure(&mut self, record: &mut Record) -> Result<(), BoxError> {
         self.evaluate(record)?;
         self.look_for_levels()?;
-        let (images, labels) = &self.held_out;
-        let logits = self.network.forward(images, Pass::Evaluate)?.logits;
-        record.measure("final_accuracy", accuracy(&logits, labels)?);
-        record.measure("final_loss", training_loss(&self.network, &self.probes)?);
-        let reached = self.at_levels.len();
-        record.measure("levels_reached", reached as f64);
-        // Levels that were not reached are measured where the run ended, and censored.
         self.check_identities()?;
-        let last = self.probe()?;
-        self.at_levels.resize(self.settings.levels.len(), last);
-        let quantities: [(&str, fn(&Probed) -> f64); 3] = [
-            ("loss_range", |it| it.highest - it.lowest),
-            ("gradient_change", |it| it.changes[2]),
-            ("smoothness", |it| it.smoothness),
-        ];
-        for (name, quantity) in quantities {
-            let values: Vec<f64> = self.at_levels.iter().map(quantity).collect();
-            for (at, (level, value)) in self.settings.levels.iter().zip(&values).enumerate() {
-                write(record, &format!("{name}_at_{level}"), *value, at < reached);
-            }
-            let logarithms: Vec<f64> = values.iter().map(|value| value.ln()).collect();
-            write(record, name, stats::mean(&logarithms).exp(), reached == values.len());
-        }
+        record.measure("accuracy_at_common_rate", self.accuracy(&self.common)?);
+        record.measure("accuracy_at_own_rate", self.accuracy(&self.own)?);
+        self.common.measure("", &self.probes, &self.settings, record)?;
+        self.own.measure("_own_rate", &self.probes, &self.settings, record)?;
         if self.settings.norm == Norm::Batch {
             record.measure("output_error", self.scaled.output);
             record.measure("gradient_error", self.scaled.gradient);
@@ -217,8 +260,21 @@ fn write(record: &mut Record, name: &str, value: f64, reached: bool) {
 
 impl Stateful for Training {
     fn save(&self, snapshot: &mut Snapshot) -> taper_core::Result<()> {
+        snapshot.put("common", &self.common)?;
+        snapshot.put("own", &self.own)?;
+        snapshot.put("scaled", &self.scaled)
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> taper_core::Result<()> {
+        snapshot.get("common", &mut self.common)?;
+        snapshot.get("own", &mut self.own)?;
+        snapshot.get("scaled", &mut self.scaled)
+    }
+}
+
+impl Stateful for Descent {
+    fn save(&self, snapshot: &mut Snapshot) -> taper_core::Result<()> {
         snapshot.put("network", &self.network)?;
-        snapshot.put("scaled", &self.scaled)?;
         snapshot.put_u64("reached", self.at_levels.len() as u64);
         for (at, probed) in self.at_levels.iter().enumerate() {
             snapshot.put(&format!("level.{at}"), probed)?;
@@ -228,7 +284,6 @@ impl Stateful for Training {
 
     fn restore(&mut self, snapshot: &Snapshot) -> taper_core::Result<()> {
         snapshot.get("network", &mut self.network)?;
-        snapshot.get("scaled", &mut self.scaled)?;
         self.at_levels = vec![Probed::default(); snapshot.get_u64("reached")? as usize];
         for (at, probed) in self.at_levels.iter_mut().enumerate() {
             snapshot.get(&format!("level.{at}"), probed)?;

@@ -20,6 +20,34 @@ pub(super) struct Probed {
     pub(super) smoothness: f64,
 }
 
+/// What the criteria compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quantity {
+    LossRange,
+    GradientChange,
+    Smoothness,
+}
+
+impl Quantity {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::LossRange => "loss_range",
+            Self::GradientChange => "gradient_change",
+            Self::Smoothness => "smoothness",
+        }
+    }
+}
+
+impl Probed {
+    pub(super) fn of(&self, quantity: Quantity) -> f64 {
+        match quantity {
+            Quantity::LossRange => self.highest - self.lowest,
+            Quantity::GradientChange => self.changes[2],
+            Quantity::Smoothness => self.smoothness,
+        }
+    }
+}
+
 /// The landscape of the network's loss on each batch, as in training.
 pub(super) fn probe(
     network: &SigmoidNet,

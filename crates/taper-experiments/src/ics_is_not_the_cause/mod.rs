@@ -85,11 +85,14 @@ struct Training {
     common: SigmoidNet,
     own: SigmoidNet,
     held_out: (Tensor, Tensor),
-    /// The images and labels that the covariate shift is measured on.
+    /// The images and labels that drift and covariate shift are measured on.
     probe: (Tensor, Tensor),
     /// The noise of observations: the networks' own goes on as if nobody looked.
     noise: Stream,
+    /// Of the probe's images, from step to step.
     drift: Drift,
+    /// Of the held-out images, between evaluations.
+    seldom: Drift,
     /// Sums over the observations.
     difference: f64,
     cosine: f64,
@@ -113,6 +116,7 @@ impl Training {
             probe,
             noise: taper_core::stream(context.seed, "observed noise"),
             drift: Drift::default(),
+            seldom: Drift::default(),
             difference: 0.0,
             cosine: 0.0,
             observations: 0,
@@ -131,13 +135,20 @@ impl Training {
         record.metric("accuracy_at_own_rate", accuracies[1]);
         let output = self.common.observe(images, &mut self.noise)?;
         // The report shows the first unit.
-        if let Some([low, middle, high]) = self.drift.observe(output.last_hidden_input())?.first() {
+        if let Some([low, middle, high]) = self.seldom.observe(output.last_hidden_input())?.first()
+        {
             record.metric("p15", *low);
             record.metric("p50", *middle);
             record.metric("p85", *high);
         }
         self.observe_shift(record)?;
         Ok(accuracies)
+    }
+
+    fn observe_drift(&mut self) -> taper_core::Result<()> {
+        let output = self.common.observe(&self.probe.0, &mut self.noise)?;
+        self.drift.observe(output.last_hidden_input())?;
+        Ok(())
     }
 
     /// The covariate shift of a step at the common rate, the mean over the layers that have one before them.
@@ -180,6 +191,7 @@ impl Arm for Training {
         if record.step().is_multiple_of(self.settings.evaluate_every) {
             self.evaluate(record)?;
         }
+        self.observe_drift()?;
         self.common.step()?;
         self.own.step()?;
         Ok(ControlFlow::Continue(()))
@@ -187,9 +199,13 @@ impl Arm for Training {
 
     fn measure(&mut self, record: &mut Record) -> Result<(), BoxError> {
         let [common, own] = self.evaluate(record)?;
+        self.observe_drift()?;
         record.measure("accuracy_at_common_rate", common);
         record.measure("accuracy_at_own_rate", own);
         record.measure("median_drift", self.drift.median());
+        let way = stats::quantile(self.drift.travelled(), 0.5)?;
+        record.measure("median_step", way / self.settings.steps as f64);
+        record.measure("median_drift_between_evaluations", self.seldom.median());
         let observations = self.observations as f64;
         record.measure("shift_difference", self.difference / observations);
         record.measure("shift_cosine", self.cosine / observations);
@@ -203,6 +219,7 @@ impl Stateful for Training {
         snapshot.put("own", &self.own)?;
         snapshot.put("noise", &self.noise)?;
         snapshot.put("drift", &self.drift)?;
+        snapshot.put("seldom", &self.seldom)?;
         snapshot.put_f64("difference", self.difference);
         snapshot.put_f64("cosine", self.cosine);
         snapshot.put_u64("observations", self.observations);
@@ -214,6 +231,7 @@ impl Stateful for Training {
         snapshot.get("own", &mut self.own)?;
         snapshot.get("noise", &mut self.noise)?;
         snapshot.get("drift", &mut self.drift)?;
+        snapshot.get("seldom", &mut self.seldom)?;
         self.difference = snapshot.get_f64("difference")?;
         self.cosine = snapshot.get_f64("cosine")?;
         self.observations = snapshot.get_u64("observations")?;

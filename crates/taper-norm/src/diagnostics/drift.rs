@@ -66,7 +66,7 @@ impl Default for DriftConfig {
 /// // The median moves by 3, the spread is 2 and then 4.
 /// let seen = drift.observe(&Tensor::new(&[[2.0], [4.0], [6.0]], &Device::Cpu)?)?;
 /// assert_eq!(seen, [[2.0, 4.0, 6.0]]);
-/// assert_eq!(drift.of_units(), [1.0]);
+/// assert_eq!((drift.travelled(), drift.of_units()), (&[3.0][..], vec![1.0]));
 /// assert_eq!(drift.median(), 1.0);
 /// # Ok(())
 /// # }
@@ -127,7 +127,12 @@ impl Drift {
         Ok(units)
     }
 
-    /// The drift of each unit.
+    /// How far the middle percentile of each unit travelled, in the unit of the activations.
+    pub fn travelled(&self) -> &[f64] {
+        &self.travelled
+    }
+
+    /// The drift of each unit: how far it travelled over its mean spread.
     pub fn of_units(&self) -> Vec<f64> {
         let units = self.travelled.iter().zip(&self.spread);
         units.map(|(travelled, spread)| travelled / (spread / self.observations as f64)).collect()
