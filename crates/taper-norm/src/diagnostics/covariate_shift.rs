@@ -34,8 +34,8 @@ pub struct Shift {
 /// - `layers`: the parameters of each layer, from the input on.
 /// - `state`: what else a call of `loss` changes, such as running statistics
 ///   ([`Parameters::buffers`](taper_core::Parameters::buffers)).
-/// - `update`: takes a training step on all layers, such as an optimizer's. The variables are put back, but what the optimizer
-///   itself remembers is not: hand in one without momentum, or a copy.
+/// - `update`: takes a training step on all layers, such as an optimizer's. The variables are put back, but what the
+///   optimizer itself remembers is not: hand in one without momentum, or a copy.
 ///
 /// # Numerics
 /// Norms and products are summed in f64, of gradients in their own dtype. The first layer has no layers before it: its
@@ -46,8 +46,8 @@ pub struct Shift {
 ///    without normalization are of different size.
 ///
 /// # Errors
-/// No layers, one without parameters, or a variable twice; a loss that is no number of shape (); what `loss` or `update` reports, after which
-/// everything is put back as well.
+/// No layers, one without parameters, or a variable twice; a loss that is no number of shape (); what `loss` or `update`
+/// reports, after which everything is put back as well.
 ///
 /// # References
 /// - Santurkar, Tsipras, Ilyas and Madry 2018, How does batch normalization help optimization?, definition 2.1 and

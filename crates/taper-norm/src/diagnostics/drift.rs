@@ -40,12 +40,12 @@ impl Default for DriftConfig {
 /// - `upper`: 0.85, above `middle`.
 ///
 /// # Numerics
-/// In f64. A unit that has no spread at any observation has the drift infinity, or NaN if it did not move; [`Drift::median`] is NaN
-/// where a unit's drift is, and before the first observation.
+/// In f64. A unit that has no spread at any observation has the drift infinity, or NaN if it did not move;
+/// [`Drift::median`] is NaN where a unit's drift is, and before the first observation.
 ///
 /// # Deviations
-/// 1. The paper shows the three percentiles of one unit and puts no number on their movement; the number is ours. It is one of
-///    a path: more observations of a noisy median make it longer, so compare drifts over the same observations.
+/// 1. The paper shows the three percentiles of one unit and puts no number on their movement; the number is ours. It
+///    is that of a path: more observations of a noisy median make it longer, so compare drifts over the same ones.
 ///
 /// # Errors
 /// Percentiles that do not ascend from 0 to 1; activations that [`percentiles`](crate::percentiles()) refuses, or
