@@ -83,6 +83,8 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "batch/normalize",
             "batch/normalize.rs",
             "batch/running.rs",
+            "diagnostics.rs",
+            "diagnostics/slope.rs",
             "sample.rs",
             "sample/fused.rs",
             "sample/masked.rs",

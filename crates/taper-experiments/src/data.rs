@@ -163,4 +163,16 @@ impl Split {
         let shuffle = taper_core::stream(self.context.seed, "shuffle");
         Ok(Batches::new(&self.data, &self.train, config, shuffle, &self.context.device)?)
     }
+
+    /// Some batches of the training images that stay the same, drawn without replacement; fewer where images run out.
+    pub(crate) fn probe_batches(
+        &self,
+        batch_size: usize,
+        count: usize,
+    ) -> Result<Vec<(Tensor, Tensor)>> {
+        let mut order = self.train.clone();
+        taper_core::stream(self.context.seed, "probe").shuffle(&mut order);
+        let batches = order.chunks_exact(batch_size.max(1)).take(count);
+        batches.map(|indices| self.tensors(&self.data, indices)).collect()
+    }
 }

@@ -1,15 +1,18 @@
 //! The registry of experiments: one module a claim, each with its `spec.toml`.
 
 mod bn_converges_faster;
+mod bn_smooths_the_landscape;
 mod classify;
 mod data;
 mod focal_helps_imbalance;
+mod ics_is_not_the_cause;
 mod linear_ae_is_pca;
 mod losses_are_what_they_say;
 mod mae_resists_label_noise;
 mod mlp;
 mod mse_can_classify;
 mod negatives_prevent_collapse;
+mod sigmoid_net;
 mod smoothing_calibrates;
 
 use taper_lab::Registry;
@@ -18,6 +21,8 @@ use taper_lab::Registry;
 pub fn registry() -> Registry {
     Registry::new()
         .with::<bn_converges_faster::BnConvergesFaster>()
+        .with::<ics_is_not_the_cause::IcsIsNotTheCause>()
+        .with::<bn_smooths_the_landscape::BnSmoothsTheLandscape>()
         .with::<linear_ae_is_pca::LinearAeIsPca>()
         .with::<losses_are_what_they_say::LossesAreWhatTheySay>()
         .with::<mse_can_classify::MseCanClassify>()

@@ -1,21 +1,17 @@
 //! Does batch normalization make a sigmoid network converge in fewer steps?
 
-mod drift;
-mod network;
-
 use std::ops::ControlFlow;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
-use taper_core::optim::{Optimizer, Sgd, SgdConfig};
-use taper_core::{Gradients, Parameters, Snapshot, Stateful};
-use taper_data::{Batches, DataName};
+use taper_core::{Snapshot, Stateful};
+use taper_data::DataName;
 use taper_lab::{Arm, BoxError, Context, DataSource, Experiment, Record, SpecText};
-use taper_losses::{ClassOptions, Target, cross_entropy};
+use taper_norm::Drift;
 
+use crate::classify::accuracy;
 use crate::data::{sources, split};
-use drift::Drift;
-use network::Network;
+use crate::sigmoid_net::{self, Pass, SigmoidNet, SigmoidNetConfig};
 
 pub(crate) struct BnConvergesFaster;
 
@@ -58,11 +54,7 @@ impl Experiment for BnConvergesFaster {
 
 /// One network in training.
 struct Training {
-    parameters: Parameters,
-    network: Network,
-    gradients: Gradients,
-    optimizer: Sgd,
-    batches: Batches,
+    network: SigmoidNet,
     held_out: (Tensor, Tensor),
     drift: Drift,
     reached: Option<u64>,
@@ -73,43 +65,36 @@ struct Training {
 impl Training {
     fn new(settings: Settings, context: &Context) -> Result<Self, BoxError> {
         let split = split(&settings.data, settings.train_fraction, context)?;
-        let parameters = Parameters::new(&taper_core::stream(context.seed, "init"));
-        let network =
-            Network::new(&settings, split.features(), split.classes(), &parameters, context)?;
-        let config = SgdConfig { learning_rate: settings.learning_rate, ..Default::default() };
-        let trainable = parameters.trainable();
-        let gradients = Gradients::new(trainable.iter().map(|(_, variable)| variable))?;
-        let optimizer = Sgd::new(trainable, config)?;
-        let batches = split.train_batches(settings.batch_size)?;
-        let drift = Drift::default();
-        Ok(Self {
-            parameters,
-            network,
-            gradients,
-            optimizer,
-            batches,
-            held_out: split.held_out()?,
-            drift,
-            reached: None,
-            accuracy: 0.0,
-            settings,
-        })
+        let config = SigmoidNetConfig {
+            hidden: &settings.hidden,
+            norm: match settings.norm {
+                Norm::None => sigmoid_net::Norm::None,
+                Norm::Batch => sigmoid_net::Norm::Batch,
+            },
+            init_std: settings.init_std,
+            learning_rate: settings.learning_rate,
+            batch_size: settings.batch_size,
+        };
+        let network = SigmoidNet::new(&split, &config, context)?;
+        let (held_out, drift) = (split.held_out()?, Drift::default());
+        Ok(Self { network, held_out, drift, reached: None, accuracy: 0.0, settings })
     }
 
     /// Accuracy and the last hidden layer's inputs on the held-out images.
     fn evaluate(&mut self, record: &mut Record) -> Result<(), BoxError> {
         let (images, labels) = &self.held_out;
-        let output = self.network.forward(images, false)?;
-        let hits = output.logits.argmax(1)?.eq(labels)?.to_dtype(DType::F64)?;
-        self.accuracy = hits.mean_all()?.to_scalar()?;
+        let output = self.network.forward(images, Pass::Evaluate)?;
+        self.accuracy = accuracy(&output.logits, labels)?;
         record.metric("accuracy", self.accuracy);
         if self.reached.is_none() && self.accuracy >= self.settings.target_accuracy {
             self.reached = Some(record.step());
         }
-        let [low, middle, high] = self.drift.observe(&output.last_hidden_input)?;
-        record.metric("p15", low);
-        record.metric("p50", middle);
-        record.metric("p85", high);
+        // The report shows the first unit.
+        if let Some([low, middle, high]) = self.drift.observe(output.last_hidden_input())?.first() {
+            record.metric("p15", *low);
+            record.metric("p50", *middle);
+            record.metric("p85", *high);
+        }
         Ok(())
     }
 }
@@ -123,11 +108,7 @@ impl Arm for Training {
         if record.step().is_multiple_of(self.settings.evaluate_every) {
             self.evaluate(record)?;
         }
-        let (images, labels) = self.batches.next_batch()?;
-        let logits = self.network.forward(&images, true)?.logits;
-        let loss = cross_entropy(&logits, Target::Indices(&labels), &ClassOptions::default())?;
-        self.gradients.backward(&loss)?;
-        self.optimizer.step(&self.gradients)?;
+        self.network.step()?;
         Ok(ControlFlow::Continue(()))
     }
 
@@ -138,25 +119,21 @@ impl Arm for Training {
             None => record.censored("steps_to_target", self.settings.steps as f64),
         }
         record.measure("final_accuracy", self.accuracy);
-        record.measure("median_drift", self.drift.relative()?);
+        record.measure("median_drift", self.drift.median());
         Ok(())
     }
 }
 
 impl Stateful for Training {
     fn save(&self, snapshot: &mut Snapshot) -> taper_core::Result<()> {
-        snapshot.put("parameters", &self.parameters)?;
-        snapshot.put("optimizer", &self.optimizer)?;
-        snapshot.put("batches", &self.batches)?;
+        snapshot.put("network", &self.network)?;
         snapshot.put("drift", &self.drift)?;
         snapshot.put_u64("reached", self.reached.unwrap_or(u64::MAX));
         Ok(())
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> taper_core::Result<()> {
-        snapshot.get("parameters", &mut self.parameters)?;
-        snapshot.get("optimizer", &mut self.optimizer)?;
-        snapshot.get("batches", &mut self.batches)?;
+        snapshot.get("network", &mut self.network)?;
         snapshot.get("drift", &mut self.drift)?;
         self.reached = Some(snapshot.get_u64("reached")?).filter(|step| *step != u64::MAX);
         Ok(())

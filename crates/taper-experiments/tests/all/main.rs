@@ -13,8 +13,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The experiments of the registry.
-const EXPERIMENTS: [&str; 8] = [
+const EXPERIMENTS: [&str; 10] = [
     "bn-converges-faster",
+    "ics-is-not-the-cause",
+    "bn-smooths-the-landscape",
     "linear-ae-is-pca",
     "losses-are-what-they-say",
     "mse-can-classify",
