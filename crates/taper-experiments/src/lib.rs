@@ -1,6 +1,7 @@
 //! The registry of experiments: one module a claim, each with its `spec.toml`.
 
 mod bn_converges_faster;
+mod bn_tolerates_init_and_rate;
 mod classify;
 mod data;
 mod focal_helps_imbalance;
@@ -10,6 +11,7 @@ mod mae_resists_label_noise;
 mod mlp;
 mod mse_can_classify;
 mod negatives_prevent_collapse;
+mod normalized;
 mod smoothing_calibrates;
 
 use taper_lab::Registry;
@@ -18,6 +20,7 @@ use taper_lab::Registry;
 pub fn registry() -> Registry {
     Registry::new()
         .with::<bn_converges_faster::BnConvergesFaster>()
+        .with::<bn_tolerates_init_and_rate::BnToleratesInitAndRate>()
         .with::<linear_ae_is_pca::LinearAeIsPca>()
         .with::<losses_are_what_they_say::LossesAreWhatTheySay>()
         .with::<mse_can_classify::MseCanClassify>()

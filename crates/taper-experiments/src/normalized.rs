@@ -1,0 +1,228 @@
+//! Layers with a norm and an activation between them, in training: the network of the experiments on norms.
+
+use candle_core::{DType, Module, Tensor};
+use candle_nn::{ModuleT, VarBuilder};
+use serde::{Deserialize, Serialize};
+use taper_core::optim::{Optimizer, Sgd, SgdConfig};
+use taper_core::{
+    Activation, Conv2d, Conv2dConfig, Gradients, Initializer, Linear, LinearConfig, Parameters,
+    Result, Schedule, Snapshot, Stateful, conv2d, linear,
+};
+use taper_lab::Context;
+use taper_losses::{ClassOptions, Target, cross_entropy};
+use taper_norm::{BatchNorm, BatchNormConfig, LayerNorm, LayerNormConfig, batch_norm, layer_norm};
+
+use crate::classify::accuracy;
+use crate::data::Split;
+
+/// How a network is made and trained.
+pub(crate) struct NormalizedConfig<'a> {
+    pub(crate) layers: Layers,
+    /// The units of each hidden layer, or its channels.
+    pub(crate) hidden: &'a [usize],
+    pub(crate) norm: Norm,
+    pub(crate) activation: Activation,
+    /// How all weights begin; biases begin at 0.
+    pub(crate) weight_init: Initializer,
+    /// Where the rate of plain SGD starts.
+    pub(crate) learning_rate: f64,
+    pub(crate) schedule: Schedule,
+}
+
+/// What the hidden layers compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Layers {
+    /// Products with all inputs.
+    Dense,
+    /// Convolutions of 3x3 places; each but the first halves the image, and the mean over places goes to the top.
+    Convolutional,
+}
+
+/// What stands between a hidden layer's product and its activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Norm {
+    None,
+    Batch,
+    /// Over all values of a sample in a layer.
+    Layer,
+}
+
+/// A network in training by plain SGD on cross-entropy.
+pub(crate) struct Normalized {
+    parameters: Parameters,
+    /// The shape of an image for convolutions.
+    shape: Option<[usize; 3]>,
+    hidden: Vec<Hidden>,
+    top: Linear,
+    gradients: Gradients,
+    optimizer: Sgd,
+    schedule: Schedule,
+    learning_rate: f64,
+}
+
+impl Normalized {
+    pub(crate) fn new(
+        split: &Split,
+        config: &NormalizedConfig<'_>,
+        context: &Context,
+    ) -> Result<Self> {
+        let parameters = Parameters::new(&taper_core::stream(context.seed, "init"));
+        let vb = parameters.builder(DType::F32, &context.device);
+        let mut sizes = match config.layers {
+            Layers::Dense => [split.features(), 1, 1],
+            Layers::Convolutional => split.shape(),
+        };
+        let shape = (config.layers == Layers::Convolutional).then_some(sizes);
+        let mut hidden = Vec::new();
+        for (at, channels) in config.hidden.iter().enumerate() {
+            let layer = Hidden::new(at, *channels, &mut sizes, config, &vb)?;
+            hidden.push(layer);
+        }
+        let top = LinearConfig {
+            weight_init: config.weight_init,
+            bias_init: Some(Initializer::Constant(0.0)),
+            ..Default::default()
+        };
+        let top = linear(sizes[0], split.classes(), top, vb.pp("top"))?;
+        let trainable = parameters.trainable();
+        let gradients = Gradients::new(trainable.iter().map(|(_, variable)| variable))?;
+        let learning_rate = config.learning_rate;
+        let optimizer = Sgd::new(trainable, SgdConfig { learning_rate, ..Default::default() })?;
+        let schedule = config.schedule.clone();
+        Ok(Self { parameters, shape, hidden, top, gradients, optimizer, schedule, learning_rate })
+    }
+
+    fn forward(&self, images: &Tensor, train: bool) -> Result<Tensor> {
+        let mut output = match self.shape {
+            None => images.clone(),
+            Some([channels, height, width]) => images.reshape(((), channels, height, width))?,
+        };
+        for layer in &self.hidden {
+            output = layer.forward(&output, train)?;
+        }
+        if self.shape.is_some() {
+            output = output.mean((2, 3))?;
+        }
+        Ok(self.top.forward(&output)?)
+    }
+
+    /// The logits of images (N, features) in evaluation, without a way back for gradients.
+    pub(crate) fn logits(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(self.forward(images, false)?.detach())
+    }
+
+    /// The part of the images that get another label than theirs.
+    pub(crate) fn error(&self, (images, labels): &(Tensor, Tensor)) -> Result<f64> {
+        Ok(1.0 - accuracy(&self.logits(images)?, labels)?)
+    }
+
+    /// The mean cross-entropy of images in evaluation.
+    pub(crate) fn loss(&self, (images, labels): &(Tensor, Tensor)) -> Result<f64> {
+        let options = ClassOptions::default();
+        let loss = cross_entropy(&self.logits(images)?, Target::Indices(labels), &options)?;
+        Ok(loss.to_dtype(DType::F64)?.to_scalar()?)
+    }
+
+    /// The step number `step`, on a batch.
+    pub(crate) fn step(&mut self, (images, labels): &(Tensor, Tensor), step: u64) -> Result<()> {
+        let rate = self.schedule.learning_rate(self.learning_rate, step);
+        self.optimizer.set_learning_rate(0, rate)?;
+        let logits = self.forward(images, true)?;
+        let loss = cross_entropy(&logits, Target::Indices(labels), &ClassOptions::default())?;
+        self.gradients.backward(&loss)?;
+        self.optimizer.step(&self.gradients)
+    }
+}
+
+impl Stateful for Normalized {
+    fn save(&self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.put("parameters", &self.parameters)?;
+        snapshot.put("optimizer", &self.optimizer)
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        snapshot.get("parameters", &mut self.parameters)?;
+        snapshot.get("optimizer", &mut self.optimizer)
+    }
+}
+
+/// One hidden layer.
+struct Hidden {
+    product: Product,
+    norm: Normalizer,
+    activation: Activation,
+}
+
+enum Product {
+    Linear(Linear),
+    Conv2d(Conv2d),
+}
+
+enum Normalizer {
+    None,
+    Batch(BatchNorm),
+    Layer(LayerNorm),
+}
+
+impl Hidden {
+    /// The layer number `at` on inputs of `sizes` (channels, height, width), which become those of its outputs.
+    ///
+    /// It has a bias where no norm gives it one.
+    fn new(
+        at: usize,
+        channels: usize,
+        sizes: &mut [usize; 3],
+        config: &NormalizedConfig<'_>,
+        vb: &VarBuilder<'_>,
+    ) -> Result<Self> {
+        let bias = config.norm == Norm::None;
+        let (weight_init, bias_init) = (config.weight_init, Some(Initializer::Constant(0.0)));
+        let place = vb.pp(format!("hidden.{at}"));
+        let (product, shape) = match config.layers {
+            Layers::Dense => {
+                let config = LinearConfig { bias, weight_init, bias_init, ..Default::default() };
+                let product = linear(sizes[0], channels, config, place)?;
+                *sizes = [channels, 1, 1];
+                (Product::Linear(product), vec![channels])
+            }
+            Layers::Convolutional => {
+                let stride: usize = if at == 0 { 1 } else { 2 };
+                let config = Conv2dConfig {
+                    stride: stride.into(),
+                    padding: 1.into(),
+                    bias,
+                    weight_init,
+                    bias_init,
+                    ..Default::default()
+                };
+                let product = conv2d(sizes[0], channels, 3, config, place)?;
+                *sizes = [channels, sizes[1].div_ceil(stride), sizes[2].div_ceil(stride)];
+                (Product::Conv2d(product), sizes.to_vec())
+            }
+        };
+        let place = vb.pp(format!("norm.{at}"));
+        let norm = match config.norm {
+            Norm::None => Normalizer::None,
+            Norm::Batch => {
+                Normalizer::Batch(batch_norm(channels, BatchNormConfig::default(), place)?)
+            }
+            Norm::Layer => Normalizer::Layer(layer_norm(shape, LayerNormConfig::default(), place)?),
+        };
+        Ok(Self { product, norm, activation: config.activation })
+    }
+
+    fn forward(&self, input: &Tensor, train: bool) -> candle_core::Result<Tensor> {
+        let output = match &self.product {
+            Product::Linear(linear) => linear.forward(input)?,
+            Product::Conv2d(conv2d) => conv2d.forward(input)?,
+        };
+        let output = match &self.norm {
+            Normalizer::None => output,
+            Normalizer::Batch(norm) => norm.forward_t(&output, train)?,
+            Normalizer::Layer(norm) => norm.forward(&output)?,
+        };
+        self.activation.forward(&output)
+    }
+}
