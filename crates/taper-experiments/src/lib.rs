@@ -1,6 +1,8 @@
 //! The registry of experiments: one module a claim, each with its `spec.toml`.
 
 mod bn_converges_faster;
+mod bn_gain_is_the_rate;
+mod bn_generalizes;
 mod bn_tolerates_init_and_rate;
 mod classify;
 mod data;
@@ -8,10 +10,12 @@ mod focal_helps_imbalance;
 mod linear_ae_is_pca;
 mod losses_are_what_they_say;
 mod mae_resists_label_noise;
+mod matched_loss;
 mod mlp;
 mod mse_can_classify;
 mod negatives_prevent_collapse;
 mod normalized;
+mod norms_and_small_batches;
 mod smoothing_calibrates;
 
 use taper_lab::Registry;
@@ -21,6 +25,9 @@ pub fn registry() -> Registry {
     Registry::new()
         .with::<bn_converges_faster::BnConvergesFaster>()
         .with::<bn_tolerates_init_and_rate::BnToleratesInitAndRate>()
+        .with::<bn_gain_is_the_rate::BnGainIsTheRate>()
+        .with::<bn_generalizes::BnGeneralizes>()
+        .with::<norms_and_small_batches::NormsAndSmallBatches>()
         .with::<linear_ae_is_pca::LinearAeIsPca>()
         .with::<losses_are_what_they_say::LossesAreWhatTheySay>()
         .with::<mse_can_classify::MseCanClassify>()

@@ -1,14 +1,17 @@
 //! Layers with a norm and an activation between them, in training: the network of the experiments on norms.
 
+use std::ops::ControlFlow;
+
 use candle_core::{DType, Module, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use serde::{Deserialize, Serialize};
 use taper_core::optim::{Optimizer, Sgd, SgdConfig};
 use taper_core::{
-    Activation, Conv2d, Conv2dConfig, Gradients, Initializer, Linear, LinearConfig, Parameters,
-    Result, Schedule, Snapshot, Stateful, conv2d, linear,
+    Activation, Conv2d, Conv2dConfig, FanMode, Gradients, Initializer, Linear, LinearConfig,
+    Nonlinearity, Parameters, Result, Schedule, Snapshot, Stateful, conv2d, linear,
 };
-use taper_lab::Context;
+use taper_data::Batches;
+use taper_lab::{Arm, BoxError, Context, Record};
 use taper_losses::{ClassOptions, Target, cross_entropy};
 use taper_norm::{BatchNorm, BatchNormConfig, LayerNorm, LayerNormConfig, batch_norm, layer_norm};
 
@@ -28,6 +31,10 @@ pub(crate) struct NormalizedConfig<'a> {
     pub(crate) learning_rate: f64,
     pub(crate) schedule: Schedule,
 }
+
+/// How weights begin where rectifiers follow (He and others 2015).
+pub(crate) const RELU_INIT: Initializer =
+    Initializer::KaimingNormal { mode: FanMode::FanIn, nonlinearity: Nonlinearity::Relu };
 
 /// What the hidden layers compute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +143,61 @@ impl Normalized {
     }
 }
 
+/// A network in training that is judged once, after its last step, by the images held out.
+pub(crate) struct Training {
+    network: Normalized,
+    batches: Batches,
+    held_out: (Tensor, Tensor),
+    steps: u64,
+}
+
+impl Training {
+    pub(crate) fn new(
+        split: &Split,
+        config: &NormalizedConfig<'_>,
+        batch_size: usize,
+        steps: u64,
+        context: &Context,
+    ) -> taper_data::Result<Self> {
+        Ok(Self {
+            network: Normalized::new(split, config, context)?,
+            batches: split.train_batches(batch_size)?,
+            held_out: split.held_out()?,
+            steps,
+        })
+    }
+}
+
+impl Arm for Training {
+    fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn step(&mut self, record: &mut Record) -> std::result::Result<ControlFlow<()>, BoxError> {
+        self.network.step(&self.batches.next_batch()?, record.step())?;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn measure(&mut self, record: &mut Record) -> std::result::Result<(), BoxError> {
+        let error = self.network.error(&self.held_out)?;
+        record.measure("final_error", error);
+        record.measure("final_accuracy", 1.0 - error);
+        Ok(())
+    }
+}
+
+impl Stateful for Training {
+    fn save(&self, snapshot: &mut Snapshot) -> Result<()> {
+        snapshot.put("network", &self.network)?;
+        snapshot.put("batches", &self.batches)
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
+        snapshot.get("network", &mut self.network)?;
+        snapshot.get("batches", &mut self.batches)
+    }
+}
+
 impl Stateful for Normalized {
     fn save(&self, snapshot: &mut Snapshot) -> Result<()> {
         snapshot.put("parameters", &self.parameters)?;
@@ -224,5 +286,47 @@ impl Hidden {
             Normalizer::Layer(norm) => norm.forward(&output)?,
         };
         self.activation.forward(&output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+    use taper_lab::Role;
+
+    use super::*;
+    use crate::data::split;
+
+    #[test]
+    fn a_step_moves_every_parameter_and_leaves_the_loss_a_number() {
+        let context = Context { seed: 7, role: Role::Tune, device: Device::Cpu };
+        let split = split(&"digits".parse().unwrap(), 0.5, &context).unwrap();
+        for layers in [Layers::Dense, Layers::Convolutional] {
+            for norm in [Norm::None, Norm::Batch, Norm::Layer] {
+                let config = NormalizedConfig {
+                    layers,
+                    hidden: &[4, 8, 8],
+                    norm,
+                    activation: Activation::Sigmoid,
+                    weight_init: RELU_INIT,
+                    learning_rate: 1.0,
+                    schedule: Schedule::Constant,
+                };
+                let mut network = Normalized::new(&split, &config, &context).unwrap();
+                let values = |network: &Normalized| -> Vec<(String, Vec<f32>)> {
+                    let values = |(name, var): (String, candle_core::Var)| {
+                        (name, var.flatten_all().unwrap().to_vec1().unwrap())
+                    };
+                    network.parameters.trainable().into_iter().map(values).collect()
+                };
+                let before = values(&network);
+                let (images, labels) = split.train().unwrap();
+                network.step(&(images, labels), 0).unwrap();
+                for ((name, before), (_, after)) in before.iter().zip(values(&network)) {
+                    assert_ne!(*before, after, "{layers:?}, {norm:?}: {name}");
+                }
+                assert!(network.loss(&split.held_out().unwrap()).unwrap().is_finite());
+            }
+        }
     }
 }
