@@ -96,7 +96,7 @@ fn bench_kernels(criterion: &mut Criterion) {
             });
         });
     }
-    let sizes = RowNorm { rows: length / 512, columns: 512, centred: false };
+    let sizes = RowNorm { rows: length / 512, columns: 512, centred: false, rectify: false };
     criterion.bench_function("rms_norm/kernel/2048x512", |bencher| {
         bencher.iter(|| {
             let weight = Some(&weight[..]);
@@ -107,7 +107,7 @@ fn bench_kernels(criterion: &mut Criterion) {
                 weight: Some((&mut of_weight, Update::Replace)),
                 ..Default::default()
             };
-            sizes.backward(&x, weight, &x, &found, gradients);
+            sizes.backward(&x, weight, &y, &x, &found, gradients);
         });
     });
 }

@@ -74,7 +74,18 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "target.rs",
         ],
     },
-    UnitCrate { name: "taper-norm", shared: &["lib.rs", "arguments.rs", "batch.rs", "sample.rs"] },
+    UnitCrate {
+        name: "taper-norm",
+        shared: &[
+            "lib.rs",
+            "arguments.rs",
+            "batch.rs",
+            "sample.rs",
+            "sample/fused.rs",
+            "sample/masked.rs",
+            "sample/terms.rs",
+        ],
+    },
     UnitCrate { name: "taper-classical", shared: &["lib.rs", "error.rs", "matrix.rs"] },
 ];
 

@@ -4,7 +4,9 @@
 use std::ops::Range;
 
 use super::moments::{Moments, add_terms};
+use super::planes::mask;
 use super::{Gradients, Input};
+use crate::element::relu;
 use crate::isa::{Isa, dispatch};
 use crate::lanes::{LANES, sum_by, total};
 use crate::matmul::Update;
@@ -36,6 +38,16 @@ pub struct Row<T> {
 }
 
 impl<T: Element> Row<T> {
+    /// The mean and the biased variance of the row, which was normalised with this ε: each with the digits that T
+    /// has for the mean and for the variance plus ε.
+    pub fn moments(self, eps: f64) -> [f64; 2] {
+        let inverse_std = self.inverse_std.to_f64();
+        let variance = inverse_std.powi(2).recip() - eps;
+        // Rounding can make it negative; NaN stays.
+        let variance = if variance < 0.0 { 0.0 } else { variance };
+        [self.center.to_f64() - self.offset.to_f64() / inverse_std, variance]
+    }
+
     #[inline(always)]
     fn normal<I: Isa>(self, x: T) -> T {
         (x - self.center).fma::<I>(self.inverse_std, self.offset)
@@ -58,8 +70,8 @@ pub(super) fn measure<I: Isa, T: Element>(x: &[T], centred: bool, eps: f64) -> R
     Row { center, inverse_std: T::of(inverse_std), offset }
 }
 
-/// The sizes of a normalization of each row by itself, y = w x̂ + b over x (rows, columns) with w and b (columns): layer
-/// normalization, or root-mean-square normalization, where x̂ is x / √(mean x² + ε).
+/// The sizes of a normalization of each row by itself, y = f(w x̂ + b + r) over x (rows, columns) with w and b (columns):
+/// layer normalization, or root-mean-square normalization, where x̂ is x / √(mean x² + ε).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowNorm {
     /// The samples, each with its own statistics.
@@ -68,6 +80,8 @@ pub struct RowNorm {
     pub columns: usize,
     /// Whether the mean is subtracted: layer normalization.
     pub centred: bool,
+    /// Whether f is a rectifier rather than the identity.
+    pub rectify: bool,
 }
 
 impl RowNorm {
@@ -75,7 +89,7 @@ impl RowNorm {
     pub fn forward<T: Element>(self, input: Input<'_, T>, eps: f64, y: &mut [T]) -> Vec<Row<T>> {
         let Self { rows, columns, .. } = self;
         assert!(input.x.len() == rows * columns && y.len() == rows * columns, "the size of x");
-        assert!(input.residual.is_none(), "a normalization by rows has no residual");
+        assert!(input.residual.is_none_or(|it| it.len() == y.len()), "the size of x");
         for it in [input.weight, input.bias].into_iter().flatten() {
             assert_eq!(it.len(), columns, "one value a column");
         }
@@ -86,8 +100,11 @@ impl RowNorm {
         let size = work::rows(rows, 2 * columns);
         let parts = (Chunks::new(&mut found, size), Chunks::new(y, size * columns));
         threads::each(rows.div_ceil(size), parts, |task, (found, y)| {
-            let x = &input.x[task * size * columns..][..y.len()];
-            dispatch!(I => self.normalize_rows::<I, T>(x, input, eps, found, y));
+            let start = task * size * columns;
+            let x = &input.x[start..][..y.len()];
+            let residual = input.residual.map(|residual| &residual[start..][..y.len()]);
+            let input = Input { x, residual, ..input };
+            dispatch!(I => self.normalize_rows::<I, T>(input, eps, found, y));
         });
         found
     }
@@ -95,14 +112,13 @@ impl RowNorm {
     #[inline(always)]
     fn normalize_rows<I: Isa, T: Element>(
         self,
-        x: &[T],
         input: Input<'_, T>,
         eps: f64,
         found: &mut [Row<T>],
         y: &mut [T],
     ) {
-        let rows = x.chunks_exact(self.columns).zip(y.chunks_exact_mut(self.columns));
-        for ((x, y), found) in rows.zip(found) {
+        let rows = input.x.chunks_exact(self.columns).zip(y.chunks_exact_mut(self.columns));
+        for (at, ((x, y), found)) in rows.zip(found).enumerate() {
             *found = measure::<I, T>(x, self.centred, eps);
             let row = *found;
             match (input.weight, input.bias) {
@@ -125,44 +141,61 @@ impl RowNorm {
                     }
                 }
             }
+            // The row is still in the cache.
+            let residual = input.residual.map(|it| &it[at * self.columns..][..self.columns]);
+            match (residual, self.rectify) {
+                (None, false) => {}
+                (None, true) => y.iter_mut().for_each(|y| *y = relu(*y)),
+                (Some(r), false) => y.iter_mut().zip(r).for_each(|(y, r)| *y += *r),
+                (Some(r), true) => y.iter_mut().zip(r).for_each(|(y, r)| *y = relu(*y + *r)),
+            }
         }
     }
 
-    /// The gradients from `upstream`, that of the result, and what each row was normalised by.
+    /// The gradients from `upstream`, that of the result `y`, and what each row was normalised by.
     pub fn backward<T: Element>(
         self,
         x: &[T],
         weight: Option<&[T]>,
+        y: &[T],
         upstream: &[T],
         found: &[Row<T>],
         gradients: Gradients<'_, T>,
     ) {
         let Self { rows, columns, .. } = self;
-        assert!(x.len() == rows * columns && upstream.len() == x.len(), "the size of x");
+        for it in [x, y, upstream] {
+            assert_eq!(it.len(), rows * columns, "the size of x");
+        }
         assert_eq!(found.len(), rows, "the statistics of each row");
-        let Gradients { x: of_x, weight: of_weight, bias: of_bias, .. } = gradients;
+        let Gradients { x: of_x, weight: of_weight, bias: of_bias, residual } = gradients;
         let part = self.part();
         let parts = if x.is_empty() { 0 } else { rows.div_ceil(part) };
         let (of_x, update) = match of_x {
             Some((of_x, update)) => (Some(Chunks::new(of_x, part * columns)), update),
             None => (None, Update::Replace),
         };
+        let (residual, of_residual) = match residual {
+            Some((residual, update)) => (Some(Chunks::new(residual, part * columns)), update),
+            None => (None, Update::Replace),
+        };
         let of_columns = of_weight.is_some() || of_bias.is_some();
         let mut sums = vec![0.0; if of_columns { parts * 2 * columns } else { 0 }];
         let of_parts = of_columns.then(|| Chunks::new(&mut sums, 2 * columns));
-        threads::each(parts, (of_x, of_parts), |task, (of_x, sums)| {
+        threads::each(parts, (of_x, residual, of_parts), |task, (of_x, residual, sums)| {
             let rows = task * part..((task + 1) * part).min(rows);
             let range = rows.start * columns..rows.end * columns;
             let call = Pull {
                 columns,
                 centred: self.centred,
                 x: &x[range.clone()],
+                y: self.rectify.then(|| &y[range.clone()]),
                 weight,
                 upstream: &upstream[range],
                 found: &found[rows],
                 update,
+                of_residual,
             };
-            dispatch!(I => call.run::<I>(of_x, sums));
+            dispatch!(I => call.run::<I>(of_x, residual, sums));
         });
         let first = sums.len().min(2 * columns);
         let (sums, others) = sums.split_at_mut(first);
@@ -193,10 +226,14 @@ struct Pull<'a, T> {
     columns: usize,
     centred: bool,
     x: &'a [T],
+    /// Where there is a rectifier.
+    y: Option<&'a [T]>,
     weight: Option<&'a [T]>,
     upstream: &'a [T],
     found: &'a [Row<T>],
     update: Update,
+    /// As `update`, for the residual.
+    of_residual: Update,
 }
 
 /// dx = g w · factor + x̂ · slope + shift.
@@ -210,9 +247,15 @@ struct Constants<T> {
 impl<T: Element> Pull<'_, T> {
     /// `sums` are those of the columns, of g x̂ and then of g.
     #[inline(always)]
-    fn run<I: Isa>(&self, mut of_x: Option<&mut [T]>, mut sums: Option<&mut [f64]>) {
+    fn run<I: Isa>(
+        &self,
+        mut of_x: Option<&mut [T]>,
+        mut residual: Option<&mut [T]>,
+        mut sums: Option<&mut [f64]>,
+    ) {
         let columns = self.columns;
         let tile = (TILE_SIZE / columns).clamp(1, TILE);
+        let mut masked = vec![T::ZERO; if self.y.is_some() { tile * columns } else { 0 }];
         let length = if sums.is_some() { columns } else { 0 };
         let mut narrow = vec![T::ZERO; 2 * length];
         let (narrow_products, narrow_sums) = narrow.split_at_mut(length);
@@ -221,14 +264,20 @@ impl<T: Element> Pull<'_, T> {
             let end = (group + GROUP).min(rows);
             for start in (group..end).step_by(tile) {
                 let rows = start..(start + tile).min(end);
+                let range = start * columns..rows.end * columns;
+                let g = self.through_rectifier(range.clone(), &mut masked);
+                if let Some(residual) = &mut residual {
+                    self.hand_on(g, &mut residual[range.clone()]);
+                }
                 let mut constants = [Constants::default(); TILE];
                 for (at, row) in rows.clone().enumerate() {
-                    constants[at] = self.constants::<I>(row, of_x.is_some());
+                    let g = &g[at * columns..][..columns];
+                    constants[at] = self.constants::<I>(row, g, of_x.is_some());
                 }
                 let constants = &constants[..rows.len()];
-                let of_x =
-                    of_x.as_deref_mut().map(|it| &mut it[start * columns..rows.end * columns]);
-                self.pull_tile::<I>(rows, constants, of_x, narrow_products, narrow_sums);
+                let of_x = of_x.as_deref_mut().map(|it| &mut it[range.clone()]);
+                let x = &self.x[range];
+                self.pull_tile::<I>(x, g, constants, of_x, [narrow_products, narrow_sums]);
             }
             if let Some(sums) = &mut sums {
                 let (products, sums) = sums.split_at_mut(columns);
@@ -238,18 +287,41 @@ impl<T: Element> Pull<'_, T> {
         }
     }
 
+    /// The gradient of a tile before the rectifier, if there is one.
+    #[inline(always)]
+    fn through_rectifier<'a>(&'a self, range: Range<usize>, masked: &'a mut [T]) -> &'a [T] {
+        let g = &self.upstream[range.clone()];
+        let Some(y) = self.y else {
+            return g;
+        };
+        let masked = &mut masked[..g.len()];
+        for ((to, g), y) in masked.iter_mut().zip(g).zip(&y[range]) {
+            *to = mask(*g, *y);
+        }
+        masked
+    }
+
+    /// The residual's gradient.
+    #[inline(always)]
+    fn hand_on(&self, g: &[T], residual: &mut [T]) {
+        match self.of_residual {
+            Update::Replace => residual.copy_from_slice(g),
+            Update::Add => residual.iter_mut().zip(g).for_each(|(to, g)| *to += *g),
+        }
+    }
+
     fn row(&self, row: usize) -> Range<usize> {
         row * self.columns..(row + 1) * self.columns
     }
 
     /// What the gradient of a row is made of: the means of g w and of g w x̂.
     #[inline(always)]
-    fn constants<I: Isa>(&self, row: usize, wanted: bool) -> Constants<T> {
+    fn constants<I: Isa>(&self, row: usize, g: &[T], wanted: bool) -> Constants<T> {
         let found = self.found[row];
         if !wanted {
             return Constants { row: found, ..Default::default() };
         }
-        let (x, g) = (&self.x[self.row(row)], &self.upstream[self.row(row)]);
+        let x = &self.x[self.row(row)];
         let (mut sum, mut product) = (0.0, 0.0);
         for start in (0..self.columns).step_by(RUN) {
             let end = (start + RUN).min(self.columns);
@@ -276,15 +348,13 @@ impl<T: Element> Pull<'_, T> {
     #[inline(always)]
     fn pull_tile<I: Isa>(
         &self,
-        rows: Range<usize>,
+        x: &[T],
+        g: &[T],
         constants: &[Constants<T>],
         mut of_x: Option<&mut [T]>,
-        products: &mut [T],
-        sums: &mut [T],
+        [products, sums]: [&mut [T]; 2],
     ) {
         let columns = self.columns;
-        let range = rows.start * columns..rows.end * columns;
-        let (x, g) = (&self.x[range.clone()], &self.upstream[range]);
         let mut start = 0;
         while start < columns {
             let width = WIDTH.min(columns - start);

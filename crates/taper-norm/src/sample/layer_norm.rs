@@ -1,12 +1,13 @@
 //! Layer normalization over any trailing axes.
 
-mod fused;
-
-use candle_core::{D, DType, Module, Shape, Tensor};
+use candle_core::{Module, Shape, Tensor};
 use candle_nn::{Init, VarBuilder};
-use taper_core::{Error, Result, op};
+use taper_core::{Activation, Result};
+use taper_kernels::norm::RowNorm;
 
-use crate::arguments::{expect_computable, expect_eps, expect_values, is_half};
+use super::terms::{Terms, centred, scaled};
+use super::{expect_normalized_shape, expect_trailing, fused};
+use crate::arguments::{expect_eps, expect_values};
 
 const NAME: &str = "LayerNorm";
 const FORWARD: &str = "LayerNorm::forward";
@@ -20,11 +21,14 @@ pub struct LayerNormConfig {
     pub elementwise_affine: bool,
     /// Whether there is a `bias`; without `elementwise_affine` there is none.
     pub bias: bool,
+    /// What is applied to the output in the same pass.
+    pub activation: Activation,
 }
 
 impl Default for LayerNormConfig {
     fn default() -> Self {
-        Self { eps: 1e-5, elementwise_affine: true, bias: true }
+        let activation = Activation::Identity;
+        Self { eps: 1e-5, elementwise_affine: true, bias: true, activation }
     }
 }
 
@@ -42,19 +46,19 @@ pub fn layer_norm(
     };
     let weight = get(config.elementwise_affine, "weight", 1.0)?;
     let bias = get(config.elementwise_affine && config.bias, "bias", 0.0)?;
-    LayerNorm::new(shape, weight, bias, config.eps)
+    LayerNorm::new(shape, weight, bias, config)
 }
 
 /// Layer normalization: each sample is brought to mean 0 and variance 1 over its own features, then to a learned
 /// scale and shift of each feature.
 ///
 /// # Equation
-/// y = γ (x − μ) / √(σ² + ε) + β
+/// y = f(γ (x − μ) / √(σ² + ε) + β + r)
 ///
-/// with the mean μ and the biased variance σ² of x over the trailing axes S, for each index of the axes before.
+/// with an activation f, the identity by default, a residual r in `forward_residual`, 0 else, and the mean μ and the biased variance σ² of x over the trailing axes S, for each index of the axes before.
 ///
 /// # Shapes
-/// x (..., S) with any number of leading axes, also none; y the same; γ (`weight`) and β (`bias`) of the shape S.
+/// x (..., S) with any number of leading axes, also none; r and y the same; γ (`weight`) and β (`bias`) of the shape S.
 ///
 /// # Parameters
 /// - `normalized_shape`: S, as `64` or `(8, 8)`; at least one axis, none empty.
@@ -63,10 +67,11 @@ pub fn layer_norm(
 /// - `eps`: 1e-5; above 0.
 /// - `elementwise_affine`: true.
 /// - `bias`: true.
+/// - `activation`: [`Activation::Identity`]. [`Activation::Relu`] costs no pass over memory of its own.
 ///
 /// # Numerics
 /// The variance is that of the distances from the mean, so that a mean of 1e4 and a standard deviation of 1e-2
-/// come out right. On the CPU it is one operation in each direction, whose result does not depend on the
+/// come out right. On the CPU it is one operation in each direction, with the residual and a rectifier in it, whose result does not depend on the
 /// number of threads; a variance that overflows f32 is taken in f64. Elsewhere candle's operations compute. f16
 /// and bf16 are computed in f32; y has the dtype of x. The gradient goes through mean and variance.
 ///
@@ -77,7 +82,8 @@ pub fn layer_norm(
 ///
 /// # Errors
 /// [`layer_norm`] and [`LayerNorm::new`] refuse a shape without elements, an `eps` out of range and tensors
-/// that do not fit. `forward` refuses an x that is not floating-point or does not end in S.
+/// that do not fit. `forward` refuses an x that is not floating-point or does not end in S;
+/// `forward_residual` also a residual of another shape or dtype than x.
 ///
 /// # References
 /// - Ba, Kiros and Hinton 2016, Layer normalization, <https://arxiv.org/abs/1607.06450>.
@@ -106,30 +112,27 @@ pub struct LayerNorm {
     normalized_shape: Shape,
     weight: Option<Tensor>,
     bias: Option<Tensor>,
-    eps: f64,
+    config: LayerNormConfig,
 }
 
 impl LayerNorm {
-    /// A layer of these tensors, each of the shape that is normalised over.
+    /// A layer of these tensors, each of the shape that is normalised over. They say whether there is a weight and a
+    /// bias; `config` says the rest.
     pub fn new(
         normalized_shape: impl Into<Shape>,
         weight: Option<Tensor>,
         bias: Option<Tensor>,
-        eps: f64,
+        config: LayerNormConfig,
     ) -> Result<Self> {
         let normalized_shape = normalized_shape.into();
-        if normalized_shape.rank() == 0 || normalized_shape.elem_count() == 0 {
-            let expected = "at least one axis, none of them empty";
-            let received = format!("{normalized_shape:?}");
-            return Err(Error::argument(NAME, "normalized_shape", expected, received));
-        }
-        expect_eps(NAME, eps)?;
+        expect_normalized_shape(NAME, &normalized_shape)?;
+        expect_eps(NAME, config.eps)?;
         for (name, tensor) in [("weight", &weight), ("bias", &bias)] {
             if let Some(tensor) = tensor {
                 expect_values(NAME, name, tensor, normalized_shape.dims())?;
             }
         }
-        Ok(Self { normalized_shape, weight, bias, eps })
+        Ok(Self { normalized_shape, weight, bias, config })
     }
 
     /// γ, of the shape that is normalised over.
@@ -142,49 +145,49 @@ impl LayerNorm {
         self.bias.as_ref()
     }
 
+    /// [`forward`](Module::forward) with a residual of the shape of `x`: y = f(norm(x) + residual).
+    pub fn forward_residual(&self, x: &Tensor, residual: &Tensor) -> candle_core::Result<Tensor> {
+        self.normalize(x, Some(residual))
+    }
+
+    fn normalize(&self, x: &Tensor, residual: Option<&Tensor>) -> candle_core::Result<Tensor> {
+        expect_trailing(FORWARD, x, &self.normalized_shape)?;
+        let terms = self.terms(x, residual);
+        terms.check(FORWARD)?;
+        let columns = self.normalized_shape.elem_count();
+        terms.forward(
+            self.config.activation,
+            |terms, rectify| {
+                let rows = terms.x.elem_count() / columns;
+                let sizes = RowNorm { rows, columns, centred: true, rectify };
+                Ok(fused::apply(sizes, terms, self.config.eps)?.0)
+            },
+            |terms| self.composed(terms),
+        )
+    }
+
+    fn terms<'a>(&'a self, x: &'a Tensor, residual: Option<&'a Tensor>) -> Terms<'a> {
+        Terms { x, residual, weight: self.weight.as_ref(), bias: self.bias.as_ref() }
+    }
+
     /// The twin of the fused operation in candle's operations.
-    fn composed(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let like_rows = |tensor: &Tensor| tensor.to_dtype(x.dtype())?.flatten_all();
-        let rows = x.reshape(((), self.normalized_shape.elem_count()))?;
-        // Any shift leaves the result as it is and needs no gradient; one near the mean makes the distances
-        // small, so that their own mean has no rounding of the mean's size.
-        let rows = rows.broadcast_sub(&rows.detach().mean_keepdim(D::Minus1)?)?;
-        let centred = rows.broadcast_sub(&rows.mean_keepdim(D::Minus1)?)?;
-        let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
-        let mut y = centred.broadcast_div(&(variance + self.eps)?.sqrt()?)?;
-        if let Some(weight) = &self.weight {
-            y = y.broadcast_mul(&like_rows(weight)?)?;
-        }
-        if let Some(bias) = &self.bias {
-            y = y.broadcast_add(&like_rows(bias)?)?;
-        }
-        y.reshape(x.shape())
+    fn composed(&self, terms: Terms<'_>) -> candle_core::Result<Tensor> {
+        let columns = self.normalized_shape.elem_count();
+        let rows = terms.x.reshape((terms.x.elem_count() / columns, columns))?;
+        let normal = scaled(&centred(&rows)?, self.config.eps)?;
+        terms.affine(normal, &[1, columns])?.reshape(terms.x.shape())
     }
 }
 
 impl Module for LayerNorm {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let shape = self.normalized_shape.dims();
-        if !x.dims().ends_with(shape) {
-            let expected = format!("of a shape that ends in {shape:?}");
-            let received = format!("{:?}", x.dims());
-            return Err(Error::argument(FORWARD, "x", expected, received).into());
-        }
-        expect_computable(FORWARD, "x", x)?;
-        if is_half(x.dtype()) {
-            return self.forward(&x.to_dtype(DType::F32)?)?.to_dtype(x.dtype());
-        }
-        if !op::has_kernels(x) {
-            return self.composed(x);
-        }
-        let features = self.normalized_shape.elem_count();
-        fused::apply(x, self.weight.as_ref(), self.bias.as_ref(), features, self.eps)
+        self.normalize(x, None)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{Device, Var};
+    use candle_core::{DType, Device, Var};
     use taper_core::stream;
     use taper_core::testing::assert_close;
 
@@ -196,7 +199,8 @@ mod tests {
         let x = Tensor::new(&[[1.0, 7.0]], &Device::Cpu)?;
         let weight = Tensor::new(&[5.0, 10.0], &Device::Cpu)?;
         let bias = Tensor::new(&[0.5, 1.0], &Device::Cpu)?;
-        let norm = LayerNorm::new(2, Some(weight), Some(bias), 16.0)?;
+        let config = LayerNormConfig { eps: 16.0, ..Default::default() };
+        let norm = LayerNorm::new(2, Some(weight), Some(bias), config)?;
         let y = norm.forward(&x)?;
         assert_close(&y, &Tensor::new(&[[-2.5, 7.0]], &Device::Cpu)?, 1e-15);
         Ok(())
@@ -212,26 +216,33 @@ mod tests {
                 };
                 let last = &shape[shape.len() - trailing..];
                 let (x, upstream) = (variable(&shape)?, variable(&shape)?);
+                let residual = variable(&shape)?;
                 let (weight, bias) = (variable(last)?, variable(last)?);
-                for case in 0..4 {
-                    let [with_weight, with_bias] = [1, 2].map(|bit| case & bit != 0);
+                for case in 0..16 {
+                    let [with_weight, with_bias, add, relu] =
+                        [1, 2, 4, 8].map(|bit| case & bit != 0);
+                    let activation = if relu { Activation::Relu } else { Activation::Tanh };
+                    let addend = add.then_some(residual.as_tensor());
                     let norm = LayerNorm::new(
                         last,
                         with_weight.then(|| weight.as_tensor().clone()),
                         with_bias.then(|| bias.as_tensor().clone()),
-                        1e-5,
+                        LayerNormConfig { activation, ..Default::default() },
                     )?;
                     let run = |y: Tensor| -> Result<Vec<Tensor>> {
                         let loss = (&y * upstream.as_detached_tensor())?.sum_all()?;
                         let mut gradients = loss.backward()?;
                         let mut results = vec![y];
-                        for variable in [&x, &weight, &bias] {
+                        for variable in [&x, &residual, &weight, &bias] {
                             results.extend(gradients.remove(variable));
                         }
                         Ok(results)
                     };
-                    let (fused, composed) = (run(norm.forward(&x)?)?, run(norm.composed(&x)?)?);
-                    let results = 2 + usize::from(with_weight) + usize::from(with_bias);
+                    let fused = run(norm.normalize(&x, addend)?)?;
+                    let twin = norm.terms(&x, addend);
+                    let composed = run(twin.composed(activation, |it| norm.composed(it))?)?;
+                    let results =
+                        2 + usize::from(add) + usize::from(with_weight) + usize::from(with_bias);
                     assert_eq!((fused.len(), composed.len()), (results, results));
                     for (fused, composed) in fused.iter().zip(composed) {
                         assert_close(fused, &composed, tolerance);
@@ -245,8 +256,9 @@ mod tests {
     #[test]
     fn both_keep_the_spread_around_a_far_mean() -> Result<()> {
         let x = stream(5, "test").normal(1e4, 1e-2, (4, 256), DType::F32, &Device::Cpu)?;
-        let norm = LayerNorm::new(256, None, None, 1e-12)?;
-        for y in [norm.forward(&x)?, norm.composed(&x)?] {
+        let config = LayerNormConfig { eps: 1e-12, ..Default::default() };
+        let norm = LayerNorm::new(256, None, None, config)?;
+        for y in [norm.forward(&x)?, norm.composed(norm.terms(&x, None))?] {
             let spread = y.to_dtype(DType::F64)?.sqr()?.mean(1)?;
             assert_close(&spread, &spread.ones_like()?, 1e-5);
         }

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Module, Shape, Tensor, Var};
 use candle_nn::VarBuilder;
 use proptest::prelude::*;
 use taper_core::testing::{Case, assert_close, goldens, gradcheck, gradients_reach};
-use taper_core::{Gradients, LinearConfig, Parameters, Result, linear, stream};
+use taper_core::{Activation, Gradients, LinearConfig, Parameters, Result, linear, stream};
 use taper_norm::{LayerNorm, LayerNormConfig, layer_norm};
 
 const CPU: Device = Device::Cpu;
@@ -16,7 +16,8 @@ fn parameters() -> Parameters {
 /// Without parameters and nearly without ε.
 fn normalized(x: &Tensor) -> Tensor {
     let last = *x.dims().last().unwrap();
-    LayerNorm::new(last, None, None, 1e-14).unwrap().forward(x).unwrap()
+    let config = LayerNormConfig { eps: 1e-14, ..Default::default() };
+    LayerNorm::new(last, None, None, config).unwrap().forward(x).unwrap()
 }
 
 #[test]
@@ -38,6 +39,7 @@ fn check(case: &Case, dtype: DType) -> Result<()> {
         eps: case.f64("eps")?,
         elementwise_affine: case.bool("elementwise_affine")?,
         bias: case.bool("bias")?,
+        ..Default::default()
     };
     let norm = layer_norm(shape, config, parameters.builder(dtype, &CPU))?;
     let state = case
@@ -112,7 +114,7 @@ fn gradients_are_those_of_finite_differences() -> Result<()> {
         let last = &shape[shape.len() - trailing..];
         let inputs = [normal("x", &shape)?, normal("weight", last)?, normal("bias", last)?];
         let layer = |weight: Option<&Tensor>, bias: Option<&Tensor>| {
-            LayerNorm::new(last, weight.cloned(), bias.cloned(), 1e-5)
+            LayerNorm::new(last, weight.cloned(), bias.cloned(), LayerNormConfig::default())
         };
         let all = |x: &[Tensor]| Ok(layer(Some(&x[1]), Some(&x[2]))?.forward(&x[0])?);
         gradcheck(all, &inputs, 1e-6)?;
@@ -120,6 +122,37 @@ fn gradients_are_those_of_finite_differences() -> Result<()> {
         gradcheck(|x| Ok(layer(None, Some(&x[1]))?.forward(&x[0])?), &inputs[..2], 1e-6)?;
         gradcheck(|x| Ok(layer(None, None)?.forward(&x[0])?), &inputs[..1], 1e-6)?;
     }
+    Ok(())
+}
+
+#[test]
+fn gradients_with_a_residual_and_an_activation_are_those_of_finite_differences() -> Result<()> {
+    let normal = |name, shape: &[usize]| stream(2, name).normal(0.5, 1.5, shape, DType::F64, &CPU);
+    let inputs =
+        [normal("x", &[5, 3])?, normal("r", &[5, 3])?, normal("w", &[3])?, normal("b", &[3])?];
+    for activation in [Activation::Relu, Activation::Identity, Activation::Silu] {
+        let config = LayerNormConfig { activation, ..Default::default() };
+        let function = |x: &[Tensor]| {
+            let norm = LayerNorm::new(3, Some(x[2].clone()), Some(x[3].clone()), config)?;
+            Ok(norm.forward_residual(&x[0], &x[1])?)
+        };
+        gradcheck(function, &inputs, 1e-6)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_activation_comes_after_the_residual() -> Result<()> {
+    let activation = Activation::Relu;
+    let config = LayerNormConfig { eps: 1e-14, activation, ..Default::default() };
+    let norm = LayerNorm::new(2, None, None, config)?;
+    let x = Tensor::new(&[[1.0, 5.0]], &CPU)?;
+    let y = norm.forward_residual(&x, &Tensor::new(&[[3.0, -7.0]], &CPU)?)?;
+    assert_close(&y, &Tensor::new(&[[2.0, 0.0]], &CPU)?, 1e-12);
+    assert_close(&norm.forward(&x)?, &Tensor::new(&[[0.0, 1.0]], &CPU)?, 1e-12);
+    let message = norm.forward_residual(&x, &x.get(0)?).unwrap_err().to_string();
+    let expected = "residual should be as x, F64 of shape [1, 2], got F64 of shape [2]";
+    assert!(message.contains(expected), "{message}");
     Ok(())
 }
 
@@ -227,7 +260,7 @@ fn errors_name_the_argument() -> Result<()> {
         assert!(message.contains(expected), "{message} does not contain: {expected}");
     };
     let zeros = |shape: &[usize], dtype| Tensor::zeros(Shape::from(shape), dtype, &CPU).unwrap();
-    let norm = LayerNorm::new((2, 3), None, None, 1e-5)?;
+    let norm = LayerNorm::new((2, 3), None, None, LayerNormConfig::default())?;
     let of_input = |x: Tensor| norm.forward(&x).unwrap_err().to_string();
     let shape = "LayerNorm::forward: x should be of a shape that ends in [2, 3], got";
     expect(of_input(zeros(&[3], DType::F32)), &format!("{shape} [3]"));
@@ -235,7 +268,8 @@ fn errors_name_the_argument() -> Result<()> {
     expect(of_input(zeros(&[4, 2, 3], DType::U8)), "x should be f64, f32, bf16 or f16, got U8");
 
     let of_new = |shape: &[usize], weight: Option<Tensor>, bias: Option<Tensor>, eps| {
-        LayerNorm::new(shape, weight, bias, eps).unwrap_err().to_string()
+        let config = LayerNormConfig { eps, ..Default::default() };
+        LayerNorm::new(shape, weight, bias, config).unwrap_err().to_string()
     };
     let axes = "LayerNorm: normalized_shape should be at least one axis, none of them empty, got";
     expect(of_new(&[], None, None, 1e-5), axes);
