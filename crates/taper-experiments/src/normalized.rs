@@ -13,7 +13,7 @@ use taper_core::{
 use taper_data::Batches;
 use taper_lab::{Arm, BoxError, Context, Record};
 use taper_losses::{ClassOptions, Target, cross_entropy};
-use taper_norm::{BatchNorm, BatchNormConfig, LayerNorm, LayerNormConfig, batch_norm, layer_norm};
+use taper_norm::{BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, batch_norm, group_norm};
 
 use crate::classify::accuracy;
 use crate::data::Split;
@@ -52,8 +52,10 @@ pub(crate) enum Layers {
 pub(crate) enum Norm {
     None,
     Batch,
-    /// Over all values of a sample in a layer.
-    Layer,
+    /// Of each sample by itself, over so many groups of its units or channels.
+    Group {
+        groups: usize,
+    },
 }
 
 /// A network in training by plain SGD on cross-entropy.
@@ -77,22 +79,21 @@ impl Normalized {
     ) -> Result<Self> {
         let parameters = Parameters::new(&taper_core::stream(context.seed, "init"));
         let vb = parameters.builder(DType::F32, &context.device);
-        let mut sizes = match config.layers {
-            Layers::Dense => [split.features(), 1, 1],
-            Layers::Convolutional => split.shape(),
+        let (shape, mut width) = match config.layers {
+            Layers::Dense => (None, split.features()),
+            Layers::Convolutional => (Some(split.shape()), split.shape()[0]),
         };
-        let shape = (config.layers == Layers::Convolutional).then_some(sizes);
         let mut hidden = Vec::new();
-        for (at, channels) in config.hidden.iter().enumerate() {
-            let layer = Hidden::new(at, *channels, &mut sizes, config, &vb)?;
-            hidden.push(layer);
+        for (at, outputs) in config.hidden.iter().enumerate() {
+            hidden.push(Hidden::new(at, width, *outputs, config, &vb)?);
+            width = *outputs;
         }
         let top = LinearConfig {
             weight_init: config.weight_init,
             bias_init: Some(Initializer::Constant(0.0)),
             ..Default::default()
         };
-        let top = linear(sizes[0], split.classes(), top, vb.pp("top"))?;
+        let top = linear(width, split.classes(), top, vb.pp("top"))?;
         let trainable = parameters.trainable();
         let gradients = Gradients::new(trainable.iter().map(|(_, variable)| variable))?;
         let learning_rate = config.learning_rate;
@@ -210,11 +211,10 @@ impl Stateful for Normalized {
     }
 }
 
-/// One hidden layer.
+/// One hidden layer: a product, a norm, and the activation in the last of the two.
 struct Hidden {
     product: Product,
     norm: Normalizer,
-    activation: Activation,
 }
 
 enum Product {
@@ -225,29 +225,27 @@ enum Product {
 enum Normalizer {
     None,
     Batch(BatchNorm),
-    Layer(LayerNorm),
+    Group(GroupNorm),
 }
 
 impl Hidden {
-    /// The layer number `at` on inputs of `sizes` (channels, height, width), which become those of its outputs.
-    ///
-    /// It has a bias where no norm gives it one.
+    /// The layer number `at`. It has a bias where no norm gives it one.
     fn new(
         at: usize,
-        channels: usize,
-        sizes: &mut [usize; 3],
+        inputs: usize,
+        outputs: usize,
         config: &NormalizedConfig<'_>,
         vb: &VarBuilder<'_>,
     ) -> Result<Self> {
-        let bias = config.norm == Norm::None;
-        let (weight_init, bias_init) = (config.weight_init, Some(Initializer::Constant(0.0)));
+        let &NormalizedConfig { weight_init, norm, activation, .. } = config;
+        let bias_init = Some(Initializer::Constant(0.0));
+        let bias = norm == Norm::None;
+        let last = if bias { activation } else { Activation::Identity };
         let place = vb.pp(format!("hidden.{at}"));
-        let (product, shape) = match config.layers {
+        let product = match config.layers {
             Layers::Dense => {
-                let config = LinearConfig { bias, weight_init, bias_init, ..Default::default() };
-                let product = linear(sizes[0], channels, config, place)?;
-                *sizes = [channels, 1, 1];
-                (Product::Linear(product), vec![channels])
+                let config = LinearConfig { bias, weight_init, bias_init, activation: last };
+                Product::Linear(linear(inputs, outputs, config, place)?)
             }
             Layers::Convolutional => {
                 let stride: usize = if at == 0 { 1 } else { 2 };
@@ -257,22 +255,25 @@ impl Hidden {
                     bias,
                     weight_init,
                     bias_init,
+                    activation: last,
                     ..Default::default()
                 };
-                let product = conv2d(sizes[0], channels, 3, config, place)?;
-                *sizes = [channels, sizes[1].div_ceil(stride), sizes[2].div_ceil(stride)];
-                (Product::Conv2d(product), sizes.to_vec())
+                Product::Conv2d(conv2d(inputs, outputs, 3, config, place)?)
             }
         };
         let place = vb.pp(format!("norm.{at}"));
-        let norm = match config.norm {
+        let norm = match norm {
             Norm::None => Normalizer::None,
             Norm::Batch => {
-                Normalizer::Batch(batch_norm(channels, BatchNormConfig::default(), place)?)
+                let config = BatchNormConfig { activation, ..Default::default() };
+                Normalizer::Batch(batch_norm(outputs, config, place)?)
             }
-            Norm::Layer => Normalizer::Layer(layer_norm(shape, LayerNormConfig::default(), place)?),
+            Norm::Group { groups } => {
+                let config = GroupNormConfig { activation, ..Default::default() };
+                Normalizer::Group(group_norm(groups, outputs, config, place)?)
+            }
         };
-        Ok(Self { product, norm, activation: config.activation })
+        Ok(Self { product, norm })
     }
 
     fn forward(&self, input: &Tensor, train: bool) -> candle_core::Result<Tensor> {
@@ -280,12 +281,11 @@ impl Hidden {
             Product::Linear(linear) => linear.forward(input)?,
             Product::Conv2d(conv2d) => conv2d.forward(input)?,
         };
-        let output = match &self.norm {
-            Normalizer::None => output,
-            Normalizer::Batch(norm) => norm.forward_t(&output, train)?,
-            Normalizer::Layer(norm) => norm.forward(&output)?,
-        };
-        self.activation.forward(&output)
+        match &self.norm {
+            Normalizer::None => Ok(output),
+            Normalizer::Batch(norm) => norm.forward_t(&output, train),
+            Normalizer::Group(norm) => norm.forward(&output),
+        }
     }
 }
 
@@ -302,7 +302,7 @@ mod tests {
         let context = Context { seed: 7, role: Role::Tune, device: Device::Cpu };
         let split = split(&"digits".parse().unwrap(), 0.5, &context).unwrap();
         for layers in [Layers::Dense, Layers::Convolutional] {
-            for norm in [Norm::None, Norm::Batch, Norm::Layer] {
+            for norm in [Norm::None, Norm::Batch, Norm::Group { groups: 2 }] {
                 let config = NormalizedConfig {
                     layers,
                     hidden: &[4, 8, 8],

@@ -13,8 +13,12 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The experiments of the registry.
-const EXPERIMENTS: [&str; 8] = [
+const EXPERIMENTS: [&str; 12] = [
     "bn-converges-faster",
+    "bn-tolerates-init-and-rate",
+    "bn-gain-is-the-rate",
+    "bn-generalizes",
+    "norms-and-small-batches",
     "linear-ae-is-pca",
     "losses-are-what-they-say",
     "mse-can-classify",
