@@ -117,7 +117,7 @@ impl Normalized {
     }
 
     /// The logits of images (N, features) in evaluation, without a way back for gradients.
-    pub(crate) fn logits(&self, images: &Tensor) -> Result<Tensor> {
+    fn logits(&self, images: &Tensor) -> Result<Tensor> {
         Ok(self.forward(images, false)?.detach())
     }
 
