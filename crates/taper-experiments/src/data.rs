@@ -148,6 +148,11 @@ impl Split {
         Ok(data.tensors(indices, Pixels::Flat, DType::F32, &self.context.device)?)
     }
 
+    /// Channels, height and width of an image.
+    pub(crate) fn shape(&self) -> [usize; 3] {
+        self.data.shape()
+    }
+
     /// Pixels an image.
     pub(crate) fn features(&self) -> usize {
         self.data.shape().iter().product()

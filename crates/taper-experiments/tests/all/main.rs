@@ -13,10 +13,14 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The experiments of the registry.
-const EXPERIMENTS: [&str; 10] = [
+const EXPERIMENTS: [&str; 14] = [
     "bn-converges-faster",
+    "bn-tolerates-init-and-rate",
+    "bn-gain-is-the-rate",
     "ics-is-not-the-cause",
     "bn-smooths-the-landscape",
+    "bn-generalizes",
+    "norms-and-small-batches",
     "linear-ae-is-pca",
     "losses-are-what-they-say",
     "mse-can-classify",
