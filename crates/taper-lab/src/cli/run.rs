@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use clap::Args as ClapArgs;
+use sha2::{Digest, Sha256};
 use taper_report::Report;
 
 use super::select::{MakeArgs, SelectArgs, StoreArgs, entries, make};
@@ -13,6 +14,7 @@ use super::{Build, say};
 use crate::error::Result;
 use crate::evaluate::{self, evaluate};
 use crate::experiment::Registry;
+use crate::key::hex;
 use crate::plan::Selection;
 use crate::present;
 use crate::store::{Store, write_whole};
@@ -127,12 +129,26 @@ fn folder(store: &Store, names: &[String], selections: &[Selection<'_>]) -> std:
     let report = store.root().join("report");
     match selections.first() {
         Some(first) if !names.is_empty() => {
-            report.join(format!("{}-{}", names.join("+"), first.scale.scale))
+            report.join(format!("{}-{}", joined(names), first.scale.scale))
         }
         Some(first) if first.scale.scale != crate::spec::Scale::Quick => {
             report.join(first.scale.scale.to_string())
         }
         _ => report,
+    }
+}
+
+/// The names in one that a file system takes, which is up to 255 bytes: of many the first, the number of the others and
+/// the beginning of a digest of all.
+fn joined(names: &[String]) -> String {
+    const LONGEST: usize = 200;
+    let joined = names.join("+");
+    match names.first() {
+        Some(first) if joined.len() > LONGEST => {
+            let digest = hex(&Sha256::digest(joined.as_bytes()));
+            format!("{first}+{}-others-{}", names.len() - 1, &digest[..8])
+        }
+        _ => joined,
     }
 }
 
