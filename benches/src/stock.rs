@@ -58,7 +58,7 @@ pub fn build(wanted: &Wanted) -> std::result::Result<Work, Failure> {
         "group_norm" => group_norm(false),
         "group_norm_relu" => group_norm(true),
         // Not in candle-nn.
-        "instance_norm" | "channel_layer_norm" | "local_response_norm" => {
+        "instance_norm" | "channel_layer_norm" | "local_response_norm" | "spectral_norm" => {
             return Err(format!("not in candle-nn: {}", wanted.work).into());
         }
         "cross_entropy" => cross_entropy(),

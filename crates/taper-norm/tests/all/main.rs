@@ -16,4 +16,5 @@ mod layer_norm;
 mod local_response_norm;
 mod precise_statistics;
 mod rms_norm;
+mod spectral_norm;
 mod steps;
