@@ -1,6 +1,7 @@
 //! Spectral normalization.
 
 mod fused;
+mod kernel;
 mod power;
 
 use candle_core::{DType, Shape, Tensor, Var};
@@ -104,7 +105,7 @@ pub fn spectral_norm(
 /// no gradient goes to them, `Parameters::trainable` leaves them out, and new ones are normal numbers after 15 power
 /// iterations. The gradient of W goes through σ: ∂W = (∂w − ⟨∂w, w⟩ u vᵀ) / σ, for which u, v and σ are those of the
 /// call, whatever later steps make of them. Lengths and σ are taken in f64. On the CPU the division is one operation
-/// in each direction; elsewhere candle's operations compute. f16 and bf16 are computed in f32; w has the dtype of W.
+/// in each direction, and no result depends on the number of threads; elsewhere candle's operations compute. f16 and bf16 are computed in f32; w has the dtype of W.
 /// One iteration a step follows a slowly moving W; until u and v have, σ is too small and w too large.
 ///
 /// # Deviations
@@ -200,11 +201,14 @@ impl SpectralNorm {
             Some((u, v)) => {
                 let matrix = matrix(&raw.detach(), self.config.dim)?;
                 let mut vectors = Vectors::of(u, v)?;
-                if train {
-                    vectors.iterate(&matrix, self.config.n_power_iterations, self.config.eps)?;
+                let sigma = if train {
+                    let SpectralNormConfig { n_power_iterations, eps, .. } = self.config;
+                    let sigma = vectors.iterate(&matrix, n_power_iterations, eps)?;
                     vectors.store(u, v)?;
-                }
-                let sigma = vectors.sigma(&matrix)?;
+                    sigma
+                } else {
+                    vectors.sigma(&matrix)?
+                };
                 match sigma {
                     // Nothing to divide by.
                     0.0 => raw,

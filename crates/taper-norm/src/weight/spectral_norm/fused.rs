@@ -2,17 +2,11 @@
 
 use candle_core::Tensor;
 use taper_core::op::{self, Destination, Operation, Scalar, Update, Values};
+use taper_kernels::buffer;
 use taper_kernels::threads::{self, Chunks};
-use taper_kernels::{Element, buffer};
 
 use super::Vectors;
-
-/// Elements of a task, at least.
-const TASK: usize = 1 << 15;
-/// Sums side by side, so that a sum in order does not hold up the others.
-const LANES: usize = 16;
-/// Elements that are summed in T before the sum goes into f64.
-const RUN: usize = 4096;
+use super::kernel::{TASK, inner};
 
 /// `raw` over `sigma`, that is uᵀ M v of it as a matrix with `dim` as rows.
 pub(super) fn apply(
@@ -77,27 +71,4 @@ impl Operation for Fused {
         });
         Ok(())
     }
-}
-
-/// The sum of the products, in an order that does not depend on the number of threads.
-fn inner<T: Scalar>(a: &[T], b: &[T]) -> f64 {
-    let mut sums = vec![0.0; a.len().div_ceil(TASK)];
-    threads::each(sums.len(), Chunks::new(&mut sums, 1), |task, sum| {
-        let range = task * TASK..((task + 1) * TASK).min(a.len());
-        let runs = a[range.clone()].chunks(RUN).zip(b[range].chunks(RUN));
-        sum[0] = runs.map(|(a, b)| run(a, b)).sum::<f64>();
-    });
-    sums.iter().sum()
-}
-
-fn run<T: Scalar>(a: &[T], b: &[T]) -> f64 {
-    let mut lanes = [T::ZERO; LANES];
-    let (whole, rest) = (a.chunks_exact(LANES), a.len() / LANES * LANES);
-    for (a, b) in whole.zip(b.chunks_exact(LANES)) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane = *lane + *a * *b;
-        }
-    }
-    let rest = a[rest..].iter().zip(&b[rest..]).map(|(a, b)| *a * *b);
-    rest.chain(lanes).map(|value| Element::to_f64(value)).sum()
 }

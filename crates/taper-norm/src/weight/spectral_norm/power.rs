@@ -2,6 +2,9 @@
 
 use candle_core::{DType, Device, Tensor, Var};
 use taper_core::Result;
+use taper_core::op::{self, Elements, by_dtype};
+
+use super::kernel;
 
 /// u and v as they are in one call.
 pub(super) struct Vectors {
@@ -34,33 +37,60 @@ impl Vectors {
         }
     }
 
-    /// `count` iterations with `matrix` (elements of u, elements of v); one without a direction leaves both.
-    pub(super) fn iterate(&mut self, matrix: &Tensor, count: usize, eps: f64) -> Result<()> {
-        let transposed = matrix.t()?;
+    /// `count` iterations with `matrix` (elements of u, elements of v), of which one without a direction leaves both;
+    /// uᵀ M v after them.
+    pub(super) fn iterate(&mut self, matrix: &Tensor, count: usize, eps: f64) -> Result<f64> {
+        let mut sigma = None;
         for _ in 0..count {
             let Some(u) = unit(&product(matrix, &self.v)?, eps) else {
-                return Ok(());
+                break;
             };
-            let Some(v) = unit(&product(&transposed, &u)?, eps) else {
-                return Ok(());
+            let along = transposed_product(matrix, &u)?;
+            let Some(v) = unit(&along, eps) else {
+                break;
             };
+            sigma = Some(inner(&v, &along));
             (self.u, self.v) = (u, v);
         }
-        Ok(())
+        // The last product is at hand.
+        sigma.map_or_else(|| self.sigma(matrix), Ok)
     }
 
     /// uᵀ M v.
     pub(super) fn sigma(&self, matrix: &Tensor) -> Result<f64> {
-        let along = product(matrix, &self.v)?;
-        Ok(self.u.iter().zip(along).map(|(u, along)| u * along).sum())
+        Ok(inner(&self.u, &product(matrix, &self.v)?))
     }
 }
 
-/// The product of a matrix and a vector, in the dtype of the matrix.
-fn product(matrix: &Tensor, vector: &[f64]) -> Result<Vec<f64>> {
-    let vector = Tensor::from_slice(vector, (vector.len(), 1), &Device::Cpu)?;
-    let vector = vector.to_dtype(matrix.dtype())?.to_device(matrix.device())?;
-    values(&matrix.matmul(&vector)?)
+fn inner(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// M x, in the dtype of the matrix.
+fn product(matrix: &Tensor, x: &[f64]) -> Result<Vec<f64>> {
+    if !op::has_kernels(matrix) {
+        return values(&matrix.matmul(&column(x, matrix)?)?);
+    }
+    Ok(by_dtype!("spectral_norm", matrix.dtype(), T => {
+        let elements = Elements::of(matrix)?;
+        Ok(kernel::product(elements.slice::<T>()?, x))
+    })?)
+}
+
+/// Mᵀ x, in the dtype of the matrix.
+fn transposed_product(matrix: &Tensor, x: &[f64]) -> Result<Vec<f64>> {
+    if !op::has_kernels(matrix) {
+        return values(&matrix.t()?.matmul(&column(x, matrix)?)?);
+    }
+    Ok(by_dtype!("spectral_norm", matrix.dtype(), T => {
+        let elements = Elements::of(matrix)?;
+        Ok(kernel::transposed_product(elements.slice::<T>()?, x))
+    })?)
+}
+
+fn column(x: &[f64], like: &Tensor) -> Result<Tensor> {
+    let x = Tensor::from_slice(x, (x.len(), 1), &Device::Cpu)?;
+    Ok(x.to_dtype(like.dtype())?.to_device(like.device())?)
 }
 
 /// The elements on the CPU.
@@ -71,7 +101,7 @@ fn values(tensor: &Tensor) -> Result<Vec<f64>> {
 
 /// The vector over its length, which is at least `eps`; `None` where it has no direction.
 fn unit(vector: &[f64], eps: f64) -> Option<Vec<f64>> {
-    let length = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
+    let length = inner(vector, vector).sqrt();
     if length == 0.0 || !length.is_finite() {
         return None;
     }
