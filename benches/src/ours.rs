@@ -45,6 +45,8 @@ pub fn build(wanted: &Wanted) -> Result<Work, Failure> {
         "instance_norm" => layers::instance_norm(),
         "channel_layer_norm" => layers::channel_layer_norm(),
         "local_response_norm" => layers::local_response_norm(),
+        "spectral_norm" => layers::spectral_norm(),
+        "weight_norm" => layers::weight_norm(),
         "cross_entropy" => losses::cross_entropy(),
         "bce_with_logits" => losses::binary_cross_entropy(),
         "mse" => losses::mse(),

@@ -59,7 +59,7 @@ pub fn build(wanted: &Wanted) -> std::result::Result<Work, Failure> {
         "group_norm_relu" => group_norm(true),
         "local_response_norm" => layer::<Stock, _>(IMAGES, local_response_norm),
         // Not in candle-nn.
-        "instance_norm" | "channel_layer_norm" => {
+        "instance_norm" | "channel_layer_norm" | "spectral_norm" | "weight_norm" => {
             return Err(format!("not in candle-nn: {}", wanted.work).into());
         }
         "cross_entropy" => cross_entropy(),

@@ -76,6 +76,19 @@ class ChannelLayerNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+def weight(module):
+    """The weight of a training step by its parametrization, and the gradients below it from a given upstream."""
+    parameters = list(module.parameters())
+    upstream = torch.randn_like(module.weight)
+
+    def run():
+        for parameter in parameters:
+            parameter.grad = None
+        module.weight.backward(upstream)
+
+    return run, None
+
+
 def loss(value, *shape):
     """Its input is the output of a reshape."""
     leaf = torch.randn(shape).flatten().requires_grad_()
@@ -252,6 +265,8 @@ OPERATIONS = {
     "instance_norm": lambda: layer(nn.InstanceNorm2d(64), *IMAGES),
     "channel_layer_norm": lambda: layer(ChannelLayerNorm(64), *IMAGES),
     "local_response_norm": lambda: layer(nn.LocalResponseNorm(5), *IMAGES),
+    "spectral_norm": lambda: weight(nn.utils.parametrizations.spectral_norm(nn.Conv2d(512, 512, 3, bias=False))),
+    "weight_norm": lambda: weight(nn.utils.parametrizations.weight_norm(nn.Conv2d(512, 512, 3, bias=False))),
     "cross_entropy": cross_entropy,
     "bce_with_logits": lambda: elementwise(F.binary_cross_entropy_with_logits),
     "mse": lambda: elementwise(F.mse_loss),

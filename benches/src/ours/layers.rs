@@ -11,7 +11,8 @@ use taper_core::{
 use taper_kernels::{Matrix, Update, buffer, matmul};
 use taper_norm::{
     BatchNormConfig, ChannelLayerNormConfig, GroupNormConfig, InstanceNormConfig, LayerNormConfig,
-    LocalResponseNorm, LocalResponseNormConfig, RmsNormConfig,
+    LocalResponseNorm, LocalResponseNormConfig, RmsNormConfig, SpectralNormConfig,
+    WeightNormConfig,
 };
 
 use super::CPU;
@@ -83,6 +84,22 @@ pub(super) fn channel_layer_norm() -> Result<Work, Failure> {
 pub(super) fn local_response_norm() -> Result<Work, Failure> {
     let norm = LocalResponseNorm::new(LocalResponseNormConfig::default())?;
     Ok(layer::<Ours, _>(IMAGES, move |x| norm.forward(x))?)
+}
+
+/// The weight of a training step, and the gradient of the raw one from a given upstream.
+pub(super) fn spectral_norm() -> Result<Work, Failure> {
+    let shape = (512, 512, 3, 3);
+    let norm = taper_norm::spectral_norm(shape, SpectralNormConfig::default(), builder())?;
+    let upstream = noise("gradient", shape)?;
+    Ok(Work::new(move || Ours::rest(&norm.weight(true)?, &upstream)?.backward().map(drop)))
+}
+
+/// As for [`spectral_norm`].
+pub(super) fn weight_norm() -> Result<Work, Failure> {
+    let shape = (512, 512, 3, 3);
+    let norm = taper_norm::weight_norm(shape, WeightNormConfig::default(), builder())?;
+    let upstream = noise("gradient", shape)?;
+    Ok(Work::new(move || Ours::rest(&norm.weight()?, &upstream)?.backward().map(drop)))
 }
 
 pub(super) fn convolution(

@@ -149,7 +149,7 @@ pub(super) fn memory_name(step: &Step) -> String {
 }
 
 /// The single operations: name, title, target.
-const OPERATIONS: [(&str, &str, Option<Target>); 29] = [
+const OPERATIONS: [(&str, &str, Option<Target>); 31] = [
     ("gemm_256", "matrix product 256", target(1.3, 1.0)),
     ("gemm_512", "matrix product 512", target(1.1, 1.0)),
     ("gemm_1024", "matrix product 1024", target(1.1, 1.0)),
@@ -170,6 +170,8 @@ const OPERATIONS: [(&str, &str, Option<Target>); 29] = [
     ("instance_norm", "instance norm 64x64x16x16", target(1.0, 0.6)),
     ("channel_layer_norm", "layer norm over the channels of 64x64x16x16", target(1.0, 0.6)),
     ("local_response_norm", "local response norm 64x64x16x16", target(1.0, 0.6)),
+    ("spectral_norm", "spectral norm of a weight 512x512x3x3", target(1.0, 0.6)),
+    ("weight_norm", "weight norm of a weight 512x512x3x3", target(1.0, 0.6)),
     ("cross_entropy", "cross-entropy 4096x1000", target(1.0, 0.6)),
     ("bce_with_logits", "binary cross-entropy 256x784", target(1.0, 0.6)),
     ("mse", "squared error 256x784", target(1.0, 0.6)),

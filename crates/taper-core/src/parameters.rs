@@ -19,8 +19,9 @@ const BUFFERS: [&str; 3] = ["running_mean", "running_var", "num_batches_tracked"
 /// A parameter draws its initial value from a stream of its own, named after it: the order in which
 /// layers are made does not matter, and a layer that is added changes no other. Asking for a name
 /// again gives the same variable (shared weights). Names are PyTorch's, so a state dict loads; the
-/// buffers of a norm (`running_mean`, `running_var`, `num_batches_tracked`) are kept and saved, but
-/// are not among the trainable ones.
+/// buffers of a norm (`running_mean`, `running_var`, `num_batches_tracked`, and the vectors of a spectral norm,
+/// `parametrizations.weight.0._u` and `._v`, or `weight_u` and `weight_v` beside a `weight_orig`) are kept and saved,
+/// but are not among the trainable ones.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -66,7 +67,7 @@ impl Parameters {
 
     /// What an optimizer trains: everything but the buffers, in the order of the names.
     pub fn trainable(&self) -> Vec<(String, Var)> {
-        self.filtered(|name| !is_buffer(name))
+        self.filtered(|name, variables| !is_buffer(name, variables))
     }
 
     /// What layers remember without training it, in the order of the names.
@@ -76,12 +77,12 @@ impl Parameters {
 
     /// Parameters and buffers in the order of the names.
     pub fn all(&self) -> Vec<(String, Var)> {
-        self.filtered(|_| true)
+        self.filtered(|_, _| true)
     }
 
-    fn filtered(&self, keep: impl Fn(&str) -> bool) -> Vec<(String, Var)> {
+    fn filtered(&self, keep: impl Fn(&str, &BTreeMap<String, Var>) -> bool) -> Vec<(String, Var)> {
         let variables = self.store.variables();
-        let kept = variables.iter().filter(|(name, _)| keep(name));
+        let kept = variables.iter().filter(|(name, _)| keep(name, &variables));
         kept.map(|(name, var)| (name.clone(), var.clone())).collect()
     }
 
@@ -220,8 +221,22 @@ fn initial(
     }
 }
 
-fn is_buffer(name: &str) -> bool {
-    name.rsplit('.').next().is_some_and(|last| BUFFERS.contains(&last))
+/// Whether `name`, one of `variables`, is that of a buffer.
+fn is_buffer(name: &str, variables: &BTreeMap<String, Var>) -> bool {
+    let parts: Vec<&str> = name.rsplit('.').collect();
+    match parts[..] {
+        // `parametrizations.<weight>.<which>._u`
+        ["_u" | "_v", which, _, "parametrizations", ..] => {
+            which.bytes().all(|byte| byte.is_ascii_digit())
+        }
+        // The older form. A weight norm has a `weight_v` too, and trains it.
+        [last @ ("weight_u" | "weight_v"), ..] => {
+            let prefix = &name[..name.len() - last.len()];
+            variables.contains_key(&format!("{prefix}weight_orig"))
+        }
+        [last, ..] => BUFFERS.contains(&last),
+        [] => false,
+    }
 }
 
 fn check_names(variables: &BTreeMap<String, Var>, state: &BTreeMap<&str, &Tensor>) -> Result<()> {

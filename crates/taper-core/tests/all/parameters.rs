@@ -118,6 +118,36 @@ fn buffers_are_kept_but_not_trained() -> Result<()> {
 }
 
 #[test]
+fn the_vectors_of_a_spectral_norm_are_buffers() -> Result<()> {
+    let parameters = Parameters::new(&stream(7, "init"));
+    let vb = parameters.builder(DType::F32, CPU);
+    let buffers = [
+        "new.parametrizations.weight.0._u",
+        "new.parametrizations.weight.0._v",
+        "old.weight_u",
+        "old.weight_v",
+        "parametrizations.weight.0._u",
+    ];
+    // The `weight_v` of a weight norm is trained, and so is what only looks like a vector.
+    let trained = [
+        "_u",
+        "new.parametrizations.weight.original",
+        "new.parametrizations.weight.x._u",
+        "new.weight.0._u",
+        "of_weight_norm.weight_g",
+        "of_weight_norm.weight_v",
+        "old.weight_orig",
+        "weight_u",
+    ];
+    for name in buffers.iter().chain(&trained) {
+        vb.get(1, name)?;
+    }
+    assert_eq!(names(&parameters.buffers()), buffers);
+    assert_eq!(names(&parameters.trainable()), trained);
+    Ok(())
+}
+
+#[test]
 fn a_snapshot_does_not_follow_the_training() -> Result<()> {
     let mut parameters = network(7, &["a"])?;
     let before = value(&parameters, "a.weight").copy()?;

@@ -58,7 +58,7 @@ pub fn percentiles(activations: &Tensor, qs: &[f64]) -> Result<Vec<Vec<f64>>> {
 }
 
 fn of_unit(mut values: Vec<f64>, qs: &[f64]) -> Vec<f64> {
-    values.sort_by(|a, b| a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b)));
+    values.sort_unstable_by(|a, b| a.is_nan().cmp(&b.is_nan()).then(a.total_cmp(b)));
     let percentile = |q: &f64| quantile_of_sorted(&values, *q);
     qs.iter().map(percentile).collect()
 }

@@ -16,6 +16,7 @@ mod layer_norm;
 mod local_response_norm;
 mod precise_statistics;
 mod rms_norm;
+mod spectral_norm;
 mod steps;
 mod weight_norm;
 mod weight_standardization;
