@@ -49,7 +49,10 @@ fn check<T: Element>([rows, columns]: [usize; 2], update: Update, seed: u64, tol
         }
     }
     assert_near("w", &w, &expected_w, tolerance);
-    assert_near("dv", &of_v, &expected_v, tolerance);
+    // Two terms cancel in it, all but their rounding in a row of one column.
+    let terms = widen(&upstream).iter().map(|u| u.abs()).fold(1.0, f64::max);
+    let factors = widen(&g).into_iter().zip(&lengths).map(|(g, length)| (g / length).abs());
+    assert_near("dv", &of_v, &expected_v, tolerance * factors.fold(1.0, f64::max) * terms);
     assert_near("dg", &of_g, &expected_g, tolerance);
 }
 
