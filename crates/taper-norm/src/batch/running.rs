@@ -9,6 +9,8 @@ use taper_core::{Error, Result};
 
 use crate::arguments::{described, expect_values, is_half};
 
+const BATCHES: &str = "num_batches_tracked";
+
 /// How a batch moves the running statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -78,7 +80,11 @@ impl RunningStatistics {
     pub(crate) fn build(num_features: usize, vb: &VarBuilder) -> Result<Self> {
         let get = |name, value| vb.get_with_hints(num_features, name, Init::Const(value));
         let none = Init::Const(0.0);
-        let batches = vb.get_with_hints_dtype((), "num_batches_tracked", none, DType::I64)?;
+        let batches = match vb.get_with_hints_dtype((), BATCHES, none, DType::I64) {
+            // A file of candle-nn's layer, or of an old PyTorch, has none.
+            Err(_) if !vb.contains_tensor(BATCHES) => Tensor::zeros((), DType::I64, vb.device())?,
+            batches => batches?,
+        };
         // A variable of the builder is taken as it is: what saves the model saves it too.
         Ok(Self {
             mean: Var::from_tensor(&get("running_mean", 0.0)?)?,

@@ -21,7 +21,7 @@ struct Parts {
 impl Norm {
     /// The normalization that `config` names in the place of this one, of the same tensors: γ and β as far as both have
     /// them, whatever `affine` says, and the running statistics where both keep them. What an optimizer holds stays in
-    /// use, and training one moves the other. Only of a frozen norm the statistics are copied, and its γ and β stay
+    /// use, and training one moves the other. Only to and from a frozen norm everything is copied, and its γ and β stay
     /// frozen.
     ///
     /// What this one lacks is made: a β of zeros beside a γ alone, running statistics of no batches (mean 0, variance
@@ -100,12 +100,12 @@ impl Parts {
                         "`FrozenBatch` of one without",
                     ));
                 };
-                let mean = running.mean.as_tensor().clone();
+                let mean = running.mean.as_detached_tensor().copy()?;
                 let affine = match self.affine()? {
-                    Some(affine) => affine,
+                    Some((weight, bias)) => (weight.copy()?, bias.copy()?),
                     None => (mean.ones_like()?, mean.zeros_like()?),
                 };
-                let variance = running.variance.as_tensor().clone();
+                let variance = running.variance.as_detached_tensor().copy()?;
                 Norm::FrozenBatch(FrozenBatchNorm::new(affine, (mean, variance), config)?)
             }
             NormConfig::Layer(config) => {

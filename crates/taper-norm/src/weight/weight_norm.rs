@@ -45,8 +45,10 @@ pub fn weight_norm(
     let name = known(&vb, ["parametrizations.weight.original1", "weight_v"]);
     let direction = config.weight_init.parameter(shape, name, &vb)?;
     let name = known(&vb, ["parametrizations.weight.original0", "weight_g"]);
-    let magnitude =
-        parameter(of_magnitude, name, &vb, || lengths(&rows(&op::widen(&direction)?, dim)?))?;
+    let count = of_magnitude.elem_count();
+    let magnitude = parameter(of_magnitude, name, &vb, || {
+        lengths(&rows(&op::widen(&direction)?, dim)?, count)
+    })?;
     WeightNorm::new(magnitude, direction, dim)
 }
 
@@ -146,7 +148,7 @@ impl WeightNorm {
         };
         let weight = match self.dim {
             Some(dim) if dim > 0 => scaled.transpose(0, dim)?.contiguous()?,
-            _ => scaled.reshape(direction.shape())?,
+            _ => scaled,
         };
         Ok(if is_half(dtype) { weight.to_dtype(dtype)? } else { weight })
     }
@@ -181,17 +183,18 @@ fn magnitude_shape(shape: &Shape, dim: Option<usize>) -> Result<Shape> {
     Ok(Shape::from(ones))
 }
 
-/// `direction` with what has one length along all axes but the first.
+/// `direction` with what has one length behind an index of the first axis. As it is where that is so: an operation of
+/// candle's between two of ours costs two tensors more on the way back.
 fn rows(direction: &Tensor, dim: Option<usize>) -> Result<Tensor> {
     Ok(match dim {
-        Some(dim) => direction.transpose(0, dim)?.contiguous()?,
-        None => direction.unsqueeze(0)?,
+        Some(dim) if dim > 0 => direction.transpose(0, dim)?.contiguous()?,
+        _ => direction.clone(),
     })
 }
 
-/// The lengths of the rows, (rows, 1).
-fn lengths(rows: &Tensor) -> Result<Tensor> {
-    Ok(rows.reshape((rows.dim(0)?, ()))?.sqr()?.sum_keepdim(1)?.sqrt()?)
+/// The lengths of `count` rows, (count, 1).
+fn lengths(rows: &Tensor, count: usize) -> Result<Tensor> {
+    Ok(rows.reshape((count, ()))?.sqr()?.sum_keepdim(1)?.sqrt()?)
 }
 
 /// The twin of the fused operation in candle's operations.

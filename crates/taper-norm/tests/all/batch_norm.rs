@@ -431,3 +431,15 @@ fn errors_name_the_argument() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_file_of_candles_own_layer_loads() -> Result<()> {
+    let names = ["weight", "bias", "running_mean", "running_var"];
+    let tensors = names.map(|name| (name.to_owned(), Tensor::new(&[2.0, 3.0], &CPU).unwrap()));
+    let vb = VarBuilder::from_tensors(HashMap::from(tensors), DType::F64, &CPU);
+    let norm = batch_norm(2, BatchNormConfig::default(), vb)?;
+    let running = norm.running_statistics().expect("running statistics");
+    assert_eq!(running.num_batches_tracked.to_scalar::<i64>()?, 0);
+    assert_eq!(running.mean.to_vec1::<f64>()?, [2.0, 3.0]);
+    Ok(())
+}
