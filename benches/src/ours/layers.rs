@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use candle_core::{DType, Error, Shape, Tensor};
+use candle_core::{DType, Error, Shape, Tensor, Var};
 use candle_nn::{Module, ModuleT, VarBuilder};
 use taper_core::op::{self, Destination, Elements, Operation, Scalar, Values};
 use taper_core::{
@@ -86,20 +86,28 @@ pub(super) fn local_response_norm() -> Result<Work, Failure> {
     Ok(layer::<Ours, _>(IMAGES, move |x| norm.forward(x))?)
 }
 
-/// The weight of a training step, and the gradient of the raw one from a given upstream.
+const WEIGHT: (usize, usize, usize, usize) = (512, 512, 3, 3);
+
 pub(super) fn spectral_norm() -> Result<Work, Failure> {
-    let shape = (512, 512, 3, 3);
-    let norm = taper_norm::spectral_norm(shape, SpectralNormConfig::default(), builder())?;
-    let upstream = noise("gradient", shape)?;
-    Ok(Work::new(move || Ours::rest(&norm.weight(true)?, &upstream)?.backward().map(drop)))
+    let norm = taper_norm::spectral_norm(WEIGHT, SpectralNormConfig::default(), builder())?;
+    weight(move || norm.weight(true))
 }
 
-/// As for [`spectral_norm`].
 pub(super) fn weight_norm() -> Result<Work, Failure> {
-    let shape = (512, 512, 3, 3);
-    let norm = taper_norm::weight_norm(shape, WeightNormConfig::default(), builder())?;
-    let upstream = noise("gradient", shape)?;
-    Ok(Work::new(move || Ours::rest(&norm.weight()?, &upstream)?.backward().map(drop)))
+    let norm = taper_norm::weight_norm(WEIGHT, WeightNormConfig::default(), builder())?;
+    weight(move || norm.weight())
+}
+
+/// The weight of a training step, and the gradient of what it is made of from a given upstream. The base is the way of
+/// that through a weight that is made of nothing.
+fn weight(of: impl Fn() -> taper_core::Result<Tensor> + 'static) -> Result<Work, Failure> {
+    let upstream = noise("gradient", WEIGHT)?;
+    let (leaf, of_leaf) = (Var::from_tensor(&noise("weight", WEIGHT)?)?, upstream.clone());
+    let run = move || -> Result<(), Failure> {
+        Ours::rest(&of()?, &upstream)?.backward()?;
+        Ok(())
+    };
+    Ok(Work::new(run).over(move || Ours::rest(&leaf, &of_leaf)?.backward().map(drop)))
 }
 
 pub(super) fn convolution(
