@@ -78,6 +78,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
         name: "taper-norm",
         shared: &[
             "lib.rs",
+            "affine.rs",
             "arguments.rs",
             "batch.rs",
             "batch/normalize",

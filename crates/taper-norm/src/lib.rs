@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod affine;
 mod arguments;
 mod batch;
 mod diagnostics;

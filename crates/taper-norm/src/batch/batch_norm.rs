@@ -4,13 +4,14 @@ mod config;
 mod masked;
 
 use candle_core::Tensor;
-use candle_nn::{Init, ModuleT, VarBuilder};
+use candle_nn::{ModuleT, VarBuilder};
 use taper_core::{Activation, Error, Result};
 
 use super::normalize::{Batch, Moments, Normalize, WHOLE, expect_variance};
 use super::precise_statistics::Recorder;
 use super::{Momentum, RunningStatistics, Variance};
-use crate::arguments::{expect_channels, expect_like_x, expect_values};
+use crate::affine::{affine, expect_affine};
+use crate::arguments::{expect_channels, expect_like_x};
 
 pub use config::{BatchNormConfig, OneValue};
 
@@ -21,8 +22,7 @@ pub fn batch_norm(
     config: BatchNormConfig,
     vb: VarBuilder,
 ) -> Result<BatchNorm> {
-    let get = |name, value| vb.get_with_hints(num_features, name, Init::Const(value));
-    let affine = if config.affine { Some((get("weight", 1.0)?, get("bias", 0.0)?)) } else { None };
+    let affine = affine(config.affine, num_features, &vb)?;
     let running = match config.track_running_stats {
         true => Some(RunningStatistics::build(num_features, &vb)?),
         false => None,
@@ -131,10 +131,7 @@ impl BatchNorm {
         config.check()?;
         check_present("affine", config.affine, affine.is_some())?;
         check_present("running", config.track_running_stats, running.is_some())?;
-        if let Some((weight, bias)) = &affine {
-            expect_values(NAME, "weight", weight, &[num_features])?;
-            expect_values(NAME, "bias", bias, &[num_features])?;
-        }
+        expect_affine(NAME, &affine, num_features)?;
         if let Some(running) = &running {
             running.check(NAME, num_features)?;
         }

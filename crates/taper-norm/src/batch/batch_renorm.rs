@@ -3,13 +3,14 @@
 mod schedule;
 
 use candle_core::Tensor;
-use candle_nn::{Init, ModuleT, VarBuilder};
+use candle_nn::{ModuleT, VarBuilder};
 use serde::{Deserialize, Serialize};
 use taper_core::{Activation, Error, Result};
 
 use super::normalize::{Batch, Correction, Moments, Normalize, WHOLE, expect_variance, numbers};
 use super::{Momentum, RunningStatistics, Variance};
-use crate::arguments::{expect_channels, expect_eps, expect_like_x, expect_values};
+use crate::affine::{affine, expect_affine};
+use crate::arguments::{expect_channels, expect_eps, expect_like_x};
 
 pub use schedule::{Ramp, RenormSchedule};
 
@@ -48,8 +49,7 @@ pub fn batch_renorm(
     config: BatchRenormConfig,
     vb: VarBuilder,
 ) -> Result<BatchRenorm> {
-    let get = |name, value| vb.get_with_hints(num_features, name, Init::Const(value));
-    let affine = if config.affine { Some((get("weight", 1.0)?, get("bias", 0.0)?)) } else { None };
+    let affine = affine(config.affine, num_features, &vb)?;
     BatchRenorm::new(affine, RunningStatistics::build(num_features, &vb)?, config)
 }
 
@@ -154,17 +154,11 @@ impl BatchRenorm {
         config.momentum.check(NAME)?;
         config.limits.check(NAME)?;
         running.check(NAME, num_features)?;
-        match &affine {
-            Some((weight, bias)) if config.affine => {
-                expect_values(NAME, "weight", weight, &[num_features])?;
-                expect_values(NAME, "bias", bias, &[num_features])?;
-            }
-            None if !config.affine => {}
-            affine => {
-                let name = |there| if there { "given" } else { "none" };
-                let expected = format!("{}, as the config says", name(config.affine));
-                return Err(Error::argument(NAME, "affine", expected, name(affine.is_some())));
-            }
+        expect_affine(NAME, &affine, num_features)?;
+        if affine.is_some() != config.affine {
+            let name = |there| if there { "given" } else { "none" };
+            let expected = format!("{}, as the config says", name(config.affine));
+            return Err(Error::argument(NAME, "affine", expected, name(affine.is_some())));
         }
         Ok(Self { affine, running, config })
     }

@@ -1,14 +1,15 @@
 //! Layer normalization over the channels of each place.
 
 use candle_core::{Module, Tensor};
-use candle_nn::{Init, VarBuilder};
+use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 use taper_core::{Activation, Error, Result};
 use taper_kernels::norm::{ChannelNorm, RowNorm};
 
 use super::fused;
 use super::terms::{Terms, centred, scaled};
-use crate::arguments::{expect_channels, expect_eps, expect_values};
+use crate::affine::{affine, expect_affine};
+use crate::arguments::{expect_channels, expect_eps};
 
 const NAME: &str = "ChannelLayerNorm";
 const FORWARD: &str = "ChannelLayerNorm::forward";
@@ -37,8 +38,7 @@ pub fn channel_layer_norm(
     config: ChannelLayerNormConfig,
     vb: VarBuilder,
 ) -> Result<ChannelLayerNorm> {
-    let get = |name, value| vb.get_with_hints(num_channels, name, Init::Const(value));
-    let affine = if config.affine { Some((get("weight", 1.0)?, get("bias", 0.0)?)) } else { None };
+    let affine = affine(config.affine, num_channels, &vb)?;
     ChannelLayerNorm::new(num_channels, affine, config)
 }
 
@@ -119,10 +119,7 @@ impl ChannelLayerNorm {
             return Err(Error::argument(NAME, "num_channels", "at least 1", 0));
         }
         expect_eps(NAME, config.eps)?;
-        if let Some((weight, bias)) = &affine {
-            expect_values(NAME, "weight", weight, &[num_channels])?;
-            expect_values(NAME, "bias", bias, &[num_channels])?;
-        }
+        expect_affine(NAME, &affine, num_channels)?;
         Ok(Self { num_channels, affine, config })
     }
 

@@ -1,13 +1,14 @@
 //! Group normalization for inputs of any number of axes.
 
 use candle_core::{Module, Tensor};
-use candle_nn::{Init, VarBuilder};
+use candle_nn::VarBuilder;
 use taper_core::{Activation, Error, Result};
 use taper_kernels::norm::GroupNorm as Kernel;
 
 use super::terms::{Terms, centred, channel_shape, scaled};
 use super::{fused, masked};
-use crate::arguments::{expect_channels, expect_eps, expect_mask, expect_values};
+use crate::affine::{affine, expect_affine};
+use crate::arguments::{expect_channels, expect_eps, expect_mask};
 
 const NAME: &str = "GroupNorm";
 const FORWARD: &str = "GroupNorm::forward";
@@ -37,8 +38,7 @@ pub fn group_norm(
     config: GroupNormConfig,
     vb: VarBuilder,
 ) -> Result<GroupNorm> {
-    let get = |name, value| vb.get_with_hints(num_channels, name, Init::Const(value));
-    let affine = if config.affine { Some((get("weight", 1.0)?, get("bias", 0.0)?)) } else { None };
+    let affine = affine(config.affine, num_channels, &vb)?;
     GroupNorm::new(num_groups, num_channels, affine, config)
 }
 
@@ -130,10 +130,7 @@ impl GroupNorm {
             return Err(Error::argument(NAME, "num_groups", expected, num_groups));
         }
         expect_eps(NAME, config.eps)?;
-        if let Some((weight, bias)) = &affine {
-            expect_values(NAME, "weight", weight, &[num_channels])?;
-            expect_values(NAME, "bias", bias, &[num_channels])?;
-        }
+        expect_affine(NAME, &affine, num_channels)?;
         Ok(Self { num_groups, num_channels, affine, config })
     }
 

@@ -1,14 +1,15 @@
 //! Instance normalization for inputs of any number of axes.
 
 use candle_core::{D, DType, Tensor};
-use candle_nn::{Init, ModuleT, VarBuilder};
+use candle_nn::{ModuleT, VarBuilder};
 use serde::{Deserialize, Serialize};
 use taper_core::{Activation, Error, Result, op};
 
 use super::group_norm::{composed, sizes};
 use super::terms::{Terms, centred};
 use super::{fused, masked};
-use crate::arguments::{expect_channels, expect_eps, expect_mask, expect_values};
+use crate::affine::{affine, expect_affine};
+use crate::arguments::{expect_channels, expect_eps, expect_mask};
 use crate::batch::{BatchNorm, BatchNormConfig, Momentum, RunningStatistics};
 
 const NAME: &str = "InstanceNorm";
@@ -50,8 +51,7 @@ pub fn instance_norm(
     config: InstanceNormConfig,
     vb: VarBuilder,
 ) -> Result<InstanceNorm> {
-    let get = |name, value| vb.get_with_hints(num_features, name, Init::Const(value));
-    let affine = if config.affine { Some((get("weight", 1.0)?, get("bias", 0.0)?)) } else { None };
+    let affine = affine(config.affine, num_features, &vb)?;
     let running = match config.track_running_stats {
         true => Some(RunningStatistics::build(num_features, &vb)?),
         false => None,
@@ -157,10 +157,8 @@ impl InstanceNorm {
             return Err(Error::argument(NAME, "num_features", "at least 1", 0));
         }
         expect_eps(NAME, config.eps)?;
-        if let Some((weight, bias)) = &affine {
-            expect_values(NAME, "weight", weight, &[num_features])?;
-            expect_values(NAME, "bias", bias, &[num_features])?;
-        }
+        config.momentum.check(NAME)?;
+        expect_affine(NAME, &affine, num_features)?;
         let InstanceNormConfig { eps, momentum, activation, .. } = config;
         let running = match running {
             Some(statistics) => {

@@ -6,7 +6,7 @@ mod power;
 
 use candle_core::{DType, Shape, Tensor, Var};
 use candle_nn::{Init, VarBuilder};
-use taper_core::{Error, FanMode, Initializer, Nonlinearity, Result, op};
+use taper_core::{Error, Initializer, LinearConfig, Result, op};
 
 use self::power::Vectors;
 use super::parameters::known;
@@ -36,11 +36,7 @@ impl Default for SpectralNormConfig {
             n_power_iterations: 1,
             eps: 1e-12,
             dim: 0,
-            // U(-b, b) with b = 1 / sqrt(fan_in), as linear layers and convolutions begin.
-            weight_init: Initializer::KaimingUniform {
-                mode: FanMode::FanIn,
-                nonlinearity: Nonlinearity::LeakyRelu { negative_slope: 5f64.sqrt() },
-            },
+            weight_init: LinearConfig::default().weight_init,
         }
     }
 }

@@ -4,7 +4,7 @@ mod fused;
 
 use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
-use taper_core::{Error, FanMode, Initializer, Nonlinearity, Result, op};
+use taper_core::{Error, Initializer, LinearConfig, Result, op};
 
 use super::parameters::{known, parameter};
 use crate::arguments::{expect_values, is_half};
@@ -22,14 +22,7 @@ pub struct WeightNormConfig {
 
 impl Default for WeightNormConfig {
     fn default() -> Self {
-        Self {
-            dim: Some(0),
-            // U(-b, b) with b = 1 / sqrt(fan_in), as linear layers and convolutions begin.
-            weight_init: Initializer::KaimingUniform {
-                mode: FanMode::FanIn,
-                nonlinearity: Nonlinearity::LeakyRelu { negative_slope: 5f64.sqrt() },
-            },
-        }
+        Self { dim: Some(0), weight_init: LinearConfig::default().weight_init }
     }
 }
 

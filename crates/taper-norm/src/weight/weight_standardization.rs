@@ -2,7 +2,7 @@
 
 use candle_core::{Module, Shape, Tensor};
 use candle_nn::VarBuilder;
-use taper_core::{Error, FanMode, Initializer, Nonlinearity, Result};
+use taper_core::{Error, Initializer, LinearConfig, Result};
 
 use crate::arguments::{described, expect_eps, expect_values};
 use crate::{LayerNorm, LayerNormConfig};
@@ -20,14 +20,7 @@ pub struct WeightStandardizationConfig {
 
 impl Default for WeightStandardizationConfig {
     fn default() -> Self {
-        Self {
-            eps: 1e-6,
-            // U(-b, b) with b = 1 / sqrt(fan_in), as linear layers and convolutions begin.
-            weight_init: Initializer::KaimingUniform {
-                mode: FanMode::FanIn,
-                nonlinearity: Nonlinearity::LeakyRelu { negative_slope: 5f64.sqrt() },
-            },
-        }
+        Self { eps: 1e-6, weight_init: LinearConfig::default().weight_init }
     }
 }
 

@@ -217,3 +217,16 @@ fn errors_name_the_argument() -> Result<()> {
     expect(of_new(2, Some(affine), 1e-5), fit);
     Ok(())
 }
+
+#[test]
+fn a_momentum_out_of_range_is_an_error_with_and_without_running_statistics() {
+    for track_running_stats in [true, false] {
+        let momentum = Momentum::Decay(1.1);
+        let config = InstanceNormConfig { momentum, track_running_stats, ..Default::default() };
+        let parameters = Parameters::new(&stream(0, "init"));
+        let vb = parameters.builder(DType::F32, &CPU);
+        let message = instance_norm(2, config, vb).unwrap_err().to_string();
+        let expected = "InstanceNorm: momentum should be from 0 to 1, got 1.1";
+        assert!(message.contains(expected), "{message}");
+    }
+}
