@@ -13,7 +13,7 @@ use taper_core::{
 use taper_data::Batches;
 use taper_lab::{Arm, BoxError, Context, Record};
 use taper_losses::{ClassOptions, Target, cross_entropy};
-use taper_norm::{BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, batch_norm, group_norm};
+use taper_norm::{BatchNormConfig, GroupNormConfig, NormConfig};
 
 use crate::classify::accuracy;
 use crate::data::Split;
@@ -214,18 +214,12 @@ impl Stateful for Normalized {
 /// One hidden layer: a product, a norm, and the activation in the last of the two.
 struct Hidden {
     product: Product,
-    norm: Normalizer,
+    norm: taper_norm::Norm,
 }
 
 enum Product {
     Linear(Linear),
     Conv2d(Conv2d),
-}
-
-enum Normalizer {
-    None,
-    Batch(BatchNorm),
-    Group(GroupNorm),
 }
 
 impl Hidden {
@@ -262,17 +256,15 @@ impl Hidden {
             }
         };
         let place = vb.pp(format!("norm.{at}"));
-        let norm = match norm {
-            Norm::None => Normalizer::None,
-            Norm::Batch => {
-                let config = BatchNormConfig { activation, ..Default::default() };
-                Normalizer::Batch(batch_norm(outputs, config, place)?)
-            }
+        let config = match norm {
+            Norm::None => NormConfig::None,
+            Norm::Batch => NormConfig::Batch(BatchNormConfig { activation, ..Default::default() }),
             Norm::Group { groups } => {
-                let config = GroupNormConfig { activation, ..Default::default() };
-                Normalizer::Group(group_norm(groups, outputs, config, place)?)
+                let GroupNormConfig { eps, affine, .. } = GroupNormConfig::default();
+                NormConfig::Group { groups, eps, affine, activation }
             }
         };
+        let norm = taper_norm::norm(outputs, config, place)?;
         Ok(Self { product, norm })
     }
 
@@ -281,11 +273,7 @@ impl Hidden {
             Product::Linear(linear) => linear.forward(input)?,
             Product::Conv2d(conv2d) => conv2d.forward(input)?,
         };
-        match &self.norm {
-            Normalizer::None => Ok(output),
-            Normalizer::Batch(norm) => norm.forward_t(&output, train),
-            Normalizer::Group(norm) => norm.forward(&output),
-        }
+        self.norm.forward_t(&output, train)
     }
 }
 
