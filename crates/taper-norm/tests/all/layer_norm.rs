@@ -75,7 +75,7 @@ fn samples() -> impl Strategy<Value = Tensor> {
         prop::collection::vec(-1.0..1.0, n * d).prop_map(move |values| {
             let x = Tensor::from_vec(values, (n, d), &CPU).unwrap();
             let ramp = Tensor::arange(0.0, d as f64, &CPU).unwrap();
-            x.broadcast_add(&(ramp * 2.0).unwrap()).unwrap()
+            x.broadcast_add(&(ramp * 3.0).unwrap()).unwrap()
         })
     })
 }
