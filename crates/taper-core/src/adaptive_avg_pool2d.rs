@@ -67,6 +67,11 @@ impl AdaptiveAvgPool2d {
         }
         Ok(Self { output_size })
     }
+
+    /// The rows and columns of the output.
+    pub fn output_size(&self) -> Size2d {
+        self.output_size
+    }
 }
 
 impl Module for AdaptiveAvgPool2d {

@@ -91,6 +91,17 @@ impl MaxPool2d {
         let windows = Windows { kernel_size, stride, padding, dilation, ceil_mode };
         Ok(Self { windows: windows.checked("MaxPool2d::new")? })
     }
+
+    /// The size of the window.
+    pub fn kernel_size(&self) -> Size2d {
+        self.windows.kernel_size
+    }
+
+    /// How the window moves; its stride is said.
+    pub fn config(&self) -> MaxPool2dConfig {
+        let Windows { stride, padding, dilation, ceil_mode, .. } = self.windows;
+        MaxPool2dConfig { stride: Some(stride), padding, dilation, ceil_mode }
+    }
 }
 
 impl Module for MaxPool2d {
