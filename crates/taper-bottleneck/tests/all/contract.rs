@@ -3,8 +3,9 @@
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{ModuleT, VarBuilder};
 use taper_bottleneck::{
-    BasicBlockConfig, BottleneckConfig, ConvNormConfig, Counted, Shortcut, StrideOn, basic_block,
-    bottleneck, conv_norm, meta, summary,
+    BasicBlockConfig, BottleneckConfig, ConvNormConfig, Counted, MlpBottleneckConfig,
+    PointwiseConfig, Shortcut, StrideOn, basic_block, bottleneck, conv_norm, meta, mlp_bottleneck,
+    pointwise, summary,
 };
 use taper_core::testing::{assert_close, gradients_reach};
 use taper_core::{Activation, Parameters, Result, stream};
@@ -15,7 +16,7 @@ use taper_norm::{
 
 const CPU: Device = Device::Cpu;
 
-/// A block behind what the tests need of it.
+/// A block behind what the tests need of it. A `Module` is a `ModuleT`, too.
 pub trait Block: ModuleT + Counted {}
 
 impl<T: ModuleT + Counted> Block for T {}
@@ -38,6 +39,7 @@ fn case<B: Block + 'static>(
 }
 
 const IMAGE: [usize; 4] = [3, 8, 9, 7];
+const POINTS: [usize; 3] = [3, 5, 8];
 
 /// Every block, in the forms that differ in structure.
 fn cases() -> Vec<Case> {
@@ -48,6 +50,23 @@ fn cases() -> Vec<Case> {
         case("grouped and dilated", &IMAGE, |vb| {
             let config = ConvNormConfig { groups: 4, dilation: 2, stride: 2, ..Default::default() };
             conv_norm(8, 12, 3, config, vb.pp("conv"), vb.pp("bn"))
+        }),
+        case("1x1 convolution", &IMAGE, |vb| pointwise(8, 5, PointwiseConfig::default(), vb)),
+        case("1x1 convolution of points", &POINTS, |vb| {
+            let activation = Activation::Gelu;
+            pointwise(5, 7, PointwiseConfig { activation, ..Default::default() }, vb)
+        }),
+        case("MLP bottleneck", &POINTS, |vb| mlp_bottleneck(8, MlpBottleneckConfig::default(), vb)),
+        case("MLP bottleneck without a residual", &POINTS, |vb| {
+            let activations = [Activation::Silu, Activation::Tanh, Activation::Identity];
+            let config = MlpBottleneckConfig {
+                activations,
+                residual: false,
+                bias: false,
+                reduction: 2,
+                ..Default::default()
+            };
+            mlp_bottleneck(8, config, vb)
         }),
         case("basic block", &IMAGE, |vb| basic_block(8, 8, BasicBlockConfig::default(), vb)),
         case("bottleneck", &IMAGE, |vb| bottleneck(8, 8, BottleneckConfig::default(), vb)),
@@ -209,8 +228,10 @@ fn another_number_of_channels_is_an_error_in_both() -> Result<()> {
     for case in cases() {
         let (block, _, _) = made(&case, DType::F32)?;
         let mut dims = case.input.clone();
-        let axis = if dims.len() == 4 { 1 } else { dims.len() - 1 };
-        dims[axis] += 1;
+        // Of images in axis 1, of points in the last, or in axis 1 where they are mixed.
+        for axis in 1..dims.len() {
+            dims[axis] += if dims.len() == 3 || axis == 1 { 1 } else { 0 };
+        }
         let x = normal("x", &dims, DType::F32);
         assert!(block.forward_t(&x, false).is_err(), "{}", case.name);
         assert!(summary(&*block, &dims).is_err(), "{}", case.name);
