@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use taper_core::{
     Activation, AdaptiveAvgPool2d, AvgPool2d, Conv2d, Error, Linear, MaxPool2d, Result, Size2d,
 };
-use taper_norm::Norm;
+use taper_norm::{LayerNorm, Norm};
 
 use super::flow::Seen;
 use super::{Cost, Counted, Counter, Flow};
@@ -191,6 +191,22 @@ impl Counted for Norm {
     /// Of a norm whose config has no activation: it does not tell.
     fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
         NormWith { norm: self, residual: None, activation: Activation::Identity }.count(x, counter)
+    }
+}
+
+impl Counted for LayerNorm {
+    fn kind(&self) -> &'static str {
+        "LayerNorm"
+    }
+
+    /// Of a layer whose config has no activation: it does not tell.
+    fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
+        for parameter in [self.weight(), self.bias()].into_iter().flatten() {
+            counter.parameter(parameter);
+        }
+        let (flops, activations) = (6 * x.elements(), x.elements());
+        counter.cost(Cost { flops, activations, ..Cost::default() });
+        Ok(x.clone())
     }
 }
 
