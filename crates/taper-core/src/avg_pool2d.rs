@@ -138,7 +138,11 @@ impl Module for AvgPool2d {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let images = Images::of("AvgPool2d::forward", x)?;
         let kernel = self.kernel(images)?;
-        images.apply(kernel, |kernel, x| self.composed(*kernel, x))
+        images.apply(
+            kernel,
+            |outputs| self.windows.work(outputs),
+            |kernel, x| self.composed(*kernel, x),
+        )
     }
 }
 

@@ -109,7 +109,11 @@ impl Module for MaxPool2d {
         let images = Images::of("MaxPool2d::forward", x)?;
         let [rows, columns] = self.windows.over("MaxPool2d::forward", images)?;
         let kernel = MaxPool { planes: images.planes, rows, columns };
-        images.apply(kernel, |_, x| composed([rows, columns], x))
+        images.apply(
+            kernel,
+            |outputs| self.windows.work(outputs),
+            |_, x| composed([rows, columns], x),
+        )
     }
 }
 
