@@ -22,7 +22,7 @@ mod flow;
 mod layers;
 mod meta;
 mod summary;
-//mod trace;
+mod trace;
 
 pub use budget::{Budget, width_for};
 pub use cost::{Cost, Total};
@@ -31,4 +31,4 @@ pub use flow::{Flow, ReceptiveField};
 pub(crate) use layers::NormWith;
 pub use meta::meta;
 pub use summary::{Row, Summary, summary};
-//pub use trace::trace;
+pub use trace::trace;

@@ -143,6 +143,9 @@ mod tests {
     fn a_bad_reduction_is_named() {
         let config = AdapterConfig { reduction: 3, ..Default::default() };
         let error = adapter(8, config, crate::meta(DType::F32)).unwrap_err().to_string();
-        assert_eq!(error, "adapter: reduction should be at least 1 and a divisor of channels (8), got 3");
+        assert_eq!(
+            error,
+            "adapter: reduction should be at least 1 and a divisor of channels (8), got 3"
+        );
     }
 }

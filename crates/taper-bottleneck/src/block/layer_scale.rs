@@ -85,7 +85,12 @@ impl LayerScale {
     pub fn new(gamma: Tensor, channels: Channels) -> Result<Self> {
         if gamma.elem_count() == 0 {
             let received = format!("{:?}", gamma.dims());
-            return Err(Error::argument("LayerScale::new", "gamma", "at least one element", received));
+            return Err(Error::argument(
+                "LayerScale::new",
+                "gamma",
+                "at least one element",
+                received,
+            ));
         }
         Ok(Self { gamma, channels })
     }

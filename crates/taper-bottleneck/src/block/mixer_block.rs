@@ -2,9 +2,7 @@
 
 use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
-use taper_core::{
-    Activation, Error, Initializer, Linear, LinearConfig, Result, add, linear,
-};
+use taper_core::{Activation, Error, Initializer, Linear, LinearConfig, Result, add, linear};
 use taper_norm::{LayerNorm, LayerNormConfig, layer_norm};
 
 use crate::{Counted, Counter, Flow, Pointwise, PointwiseConfig, pointwise};
@@ -50,7 +48,8 @@ pub fn mixer_block(
         }
     }
     let norm = LayerNormConfig { eps, ..Default::default() };
-    let (weight_init, zero) = (Initializer::XavierUniform { gain: 1.0 }, Initializer::Constant(0.0));
+    let (weight_init, zero) =
+        (Initializer::XavierUniform { gain: 1.0 }, Initializer::Constant(0.0));
     let mixing = |activation| PointwiseConfig {
         weight_init,
         bias_init: Some(zero),

@@ -3,9 +3,11 @@
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{ModuleT, VarBuilder};
 use taper_bottleneck::{
-    BasicBlockConfig, BottleneckConfig, ConvNormConfig, Counted, MlpBottleneckConfig,
-    PointwiseConfig, Shortcut, StrideOn, basic_block, bottleneck, conv_norm, meta, mlp_bottleneck,
-    pointwise, summary,
+    AdapterConfig, BasicBlockConfig, BottleneckConfig, Channels, ConvNextBlock,
+    ConvNextBlockConfig, ConvNormConfig, Counted, Counter, Flow, MixerBlockConfig,
+    MlpBottleneckConfig, PointwiseConfig, Shortcut, StrideOn, adapter, basic_block, bottleneck,
+    conv_norm, convnext_block, layer_scale, meta, mixer_block, mlp_bottleneck, pointwise, summary,
+    trace,
 };
 use taper_core::testing::{assert_close, gradients_reach};
 use taper_core::{Activation, Parameters, Result, stream};
@@ -20,6 +22,25 @@ const CPU: Device = Device::Cpu;
 pub trait Block: ModuleT + Counted {}
 
 impl<T: ModuleT + Counted> Block for T {}
+
+/// A ConvNeXt block, whose drop path draws nothing.
+struct Deterministic(ConvNextBlock);
+
+impl ModuleT for Deterministic {
+    fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
+        Ok(self.0.forward_t(x, train, &mut stream(0, "drop path"))?)
+    }
+}
+
+impl Counted for Deterministic {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
+        self.0.count(x, counter)
+    }
+}
 
 /// A block of some configuration, and the shape of an input.
 pub struct Case {
@@ -55,6 +76,16 @@ fn cases() -> Vec<Case> {
         case("1x1 convolution of points", &POINTS, |vb| {
             let activation = Activation::Gelu;
             pointwise(5, 7, PointwiseConfig { activation, ..Default::default() }, vb)
+        }),
+        case("adapter", &POINTS, |vb| {
+            adapter(8, AdapterConfig { zero_init: false, ..Default::default() }, vb)
+        }),
+        case("mixer", &POINTS, |vb| mixer_block(5, 8, MixerBlockConfig::default(), vb)),
+        case("layer scale of images", &IMAGE, |vb| layer_scale(8, 0.5, Channels::First, vb)),
+        case("layer scale of points", &POINTS, |vb| layer_scale(8, 0.5, Channels::Last, vb)),
+        case("ConvNeXt block", &IMAGE, |vb| {
+            let config = ConvNextBlockConfig { layer_scale: Some(0.5), ..Default::default() };
+            Ok(Deterministic(convnext_block(8, config, vb)?))
         }),
         case("MLP bottleneck", &POINTS, |vb| mlp_bottleneck(8, MlpBottleneckConfig::default(), vb)),
         case("MLP bottleneck without a residual", &POINTS, |vb| {
@@ -132,7 +163,7 @@ fn what_a_block_states_is_what_its_forward_pass_does() -> Result<()> {
     for case in cases() {
         let (block, parameters, x) = made(&case, DType::F32)?;
         let stated = summary(&*block, x.dims())?;
-        let traced = stated.total;
+        let traced = trace(&x, |x| block.forward_t(x, false))?;
         assert_eq!(stated.total, traced, "{}", case.name);
         let trained: usize =
             parameters.trainable().iter().map(|(_, variable)| variable.elem_count()).sum();
