@@ -41,7 +41,7 @@ BLOCKS = {
 
 
 def case(name, make):
-    shape = (2, getattr(make(), "conv1", torch.nn.Conv2d(2, 2, 1)).in_channels, 4, 3)
+    shape = (3, getattr(make(), "conv1", torch.nn.Conv2d(2, 2, 1)).in_channels, 4, 4)
     inputs = [training.sixteenths(torch.randn(shape)) for _ in range(3)]
     upstreams = [training.sixteenths(torch.randn(make()(x).shape)) for x in inputs]
     return training.case({"name": name}, make, inputs, upstreams)
