@@ -4,3 +4,4 @@
 mod contract;
 mod counting;
 mod goldens;
+mod networks;
