@@ -43,6 +43,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "optim/memory.rs",
             "optim/moments.rs",
             "optim/step.rs",
+            "parameters",
             "parameters.rs",
             "planes.rs",
             "state.rs",
