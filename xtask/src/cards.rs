@@ -29,7 +29,7 @@ struct UnitCrate {
 }
 
 /// The crates whose files are units.
-const UNIT_CRATES: [UnitCrate; 4] = [
+const UNIT_CRATES: [UnitCrate; 5] = [
     UnitCrate {
         name: "taper-core",
         shared: &[
@@ -94,6 +94,10 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "weight.rs",
             "weight/parameters.rs",
         ],
+    },
+    UnitCrate {
+        name: "taper-bottleneck",
+        shared: &["lib.rs", "block.rs", "count", "count.rs", "network.rs"],
     },
     UnitCrate { name: "taper-classical", shared: &["lib.rs", "error.rs", "matrix.rs"] },
 ];

@@ -1,11 +1,11 @@
 //! Elementwise nonlinearities with PyTorch's values and gradients.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::{Module, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 use taper_kernels::buffer;
 
 use crate::Error;
-use crate::op::{self, Destination, Operation, Scalar, Values};
+use crate::op::{self, Destination, Operation, Scalar, Values, Work};
 
 /// An elementwise nonlinearity.
 ///
@@ -166,6 +166,10 @@ impl Operation for FusedActivation {
             self.0.backward(values.arguments[0], values.upstream, gradient, update);
         }
         Ok(())
+    }
+
+    fn work(&self, arguments: &[&Shape]) -> Work {
+        Work::default().activated(arguments[0].elem_count(), self.0)
     }
 }
 

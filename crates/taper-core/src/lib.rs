@@ -44,3 +44,5 @@ pub use stream::{Stream, stream};
 pub use taper_kernels::instruction_set;
 pub use upsample2d::{Upsample2d, UpsampleMode, UpsampleTo};
 pub use window::{Padding2d, Size2d};
+mod stub;
+pub use stub::*;

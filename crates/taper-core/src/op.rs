@@ -54,12 +54,14 @@
 //! ```
 
 mod graph;
+mod record;
 
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 pub use taper_kernels::{Element, Update};
 
+pub use self::record::{Field, Step, Window, Work, record};
 pub use crate::gradients::Destination;
 
 /// A differentiable operation of one to four tensors of one dtype on the CPU. It sees elements in row-major order;
@@ -80,6 +82,11 @@ pub trait Operation: Send + Sync + 'static {
         values: Values<'_, T>,
         gradients: &mut [Destination<T>],
     ) -> Result<()>;
+
+    /// What the forward pass costs on arguments of these shapes, for [`record()`]; nothing, unless it says so.
+    fn work(&self, _arguments: &[&Shape]) -> Work {
+        Work::default()
+    }
 }
 
 /// What the way back starts from.
@@ -110,8 +117,10 @@ pub fn apply<O: Operation>(
             other.dtype()
         );
     }
-    let arguments = arguments.iter().map(|it| it.contiguous()).collect::<Result<Vec<_>>>()?;
-    by_dtype!(O::NAME, first.dtype(), T => {
+    let work = record::wanted(arguments, |shapes| operation.work(shapes));
+    let given = arguments;
+    let arguments = given.iter().map(|it| it.contiguous()).collect::<Result<Vec<_>>>()?;
+    let result = by_dtype!(O::NAME, first.dtype(), T => {
         let result = {
             let elements = arguments.iter().map(Elements::of).collect::<Result<Vec<_>>>()?;
             let slices = elements.iter().map(Elements::slice::<T>).collect::<Result<Vec<_>>>()?;
@@ -121,7 +130,11 @@ pub fn apply<O: Operation>(
             bail!("{name}: a result of {} elements does not fit the shape {shape:?}", result.len());
         }
         graph::insert(operation, &arguments, result, shape)
-    })
+    })?;
+    if let Some(work) = work {
+        record::add(name, given, &result, work);
+    }
+    Ok(result)
 }
 
 /// The places of the gradients for a kernel, as many as it has arguments; there is none for one that is not

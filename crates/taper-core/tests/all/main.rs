@@ -10,6 +10,7 @@ mod operations;
 mod optim;
 mod parameters;
 mod pooling;
+mod record;
 mod schedule;
 mod state;
 mod stream;

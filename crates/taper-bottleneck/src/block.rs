@@ -1,0 +1,25 @@
+//! Blocks: one each file.
+
+mod adapter;
+mod basic_block;
+mod bottleneck;
+mod conv_norm;
+mod convnext_block;
+mod drop_path;
+mod layer_scale;
+mod mixer_block;
+mod mlp_bottleneck;
+mod pointwise;
+mod shortcut;
+
+pub use adapter::{Adapter, AdapterConfig, adapter};
+pub use basic_block::{BasicBlock, BasicBlockConfig, basic_block};
+pub use bottleneck::{Bottleneck, BottleneckConfig, StrideOn, bottleneck};
+pub use conv_norm::{ConvNorm, ConvNormConfig, conv_norm};
+pub use convnext_block::{ConvNextBlock, ConvNextBlockConfig, convnext_block};
+pub use drop_path::DropPath;
+pub use layer_scale::{Channels, LayerScale, layer_scale};
+pub use mixer_block::{MixerBlock, MixerBlockConfig, mixer_block};
+pub use mlp_bottleneck::{MlpBottleneck, MlpBottleneckConfig, mlp_bottleneck};
+pub use pointwise::{Pointwise, PointwiseConfig, pointwise};
+pub use shortcut::Shortcut;
