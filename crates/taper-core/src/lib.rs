@@ -2,8 +2,10 @@
 
 mod activation;
 mod adaptive_avg_pool2d;
+mod add;
 mod avg_pool2d;
 mod clip;
+mod concat;
 mod conv2d;
 mod conv_transpose2d;
 mod convolution;
@@ -17,6 +19,7 @@ pub mod op;
 pub mod optim;
 mod parameters;
 mod planes;
+mod scale;
 mod schedule;
 mod state;
 mod stream;
@@ -27,8 +30,10 @@ mod window;
 
 pub use activation::Activation;
 pub use adaptive_avg_pool2d::AdaptiveAvgPool2d;
+pub use add::add;
 pub use avg_pool2d::{AvgPool2d, AvgPool2dConfig};
 pub use clip::{clip_grad_norm, clip_grad_value};
+pub use concat::concat;
 pub use conv_transpose2d::{ConvTranspose2d, ConvTranspose2dConfig, conv_transpose2d};
 pub use conv2d::{Conv2d, Conv2dConfig, conv2d};
 pub use dropout::Dropout;
@@ -38,6 +43,7 @@ pub use initializer::{FanMode, Initializer, Nonlinearity};
 pub use linear::{Linear, LinearConfig, linear};
 pub use max_pool2d::{MaxPool2d, MaxPool2dConfig};
 pub use parameters::Parameters;
+pub use scale::scale;
 pub use schedule::{Anneal, OneCycle, OneCycleConfig, Schedule};
 pub use state::{Snapshot, Stateful};
 pub use stream::{Stream, stream};
