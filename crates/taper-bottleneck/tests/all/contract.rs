@@ -50,7 +50,7 @@ pub struct Case {
 }
 
 /// `build` makes the block.
-fn case<B: Block + 'static>(
+pub fn case<B: Block + 'static>(
     name: &'static str,
     input: &[usize],
     build: impl Fn(VarBuilder) -> Result<B> + 'static,
@@ -59,7 +59,7 @@ fn case<B: Block + 'static>(
     Case { name, build: Box::new(build), input: input.to_vec() }
 }
 
-const IMAGE: [usize; 4] = [3, 8, 9, 7];
+pub const IMAGE: [usize; 4] = [3, 8, 9, 7];
 const POINTS: [usize; 3] = [3, 5, 8];
 
 /// Every block, in the forms that differ in structure.
@@ -128,6 +128,7 @@ fn cases() -> Vec<Case> {
             }));
         }
     }
+    cases.extend(crate::convolutions::cases());
     cases
 }
 
