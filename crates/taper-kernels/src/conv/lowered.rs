@@ -25,6 +25,9 @@ const CHANNELS: usize = 64;
 /// Rows of columns whose part of the gradient of the kernel is one task's: so many fill a product.
 const ROWS: usize = 256;
 
+/// Rows of weights that are written at once.
+const TURNED: usize = 16;
+
 /// The images of places from those under the kernel.
 pub(crate) fn correlate<T: Element>(
     shape: &Convolution,
@@ -81,11 +84,15 @@ fn rows<'a, T: Element>(
 ) -> Cow<'a, [T]> {
     let row = read * taps.len();
     let mut rows = buffer::<T>(written * row);
-    let some = work::rows(written, row);
-    threads::each(written.div_ceil(some), Chunks::new(&mut rows, some * row), |task, rows| {
-        for (at, places) in rows.chunks_exact_mut(taps.len().max(1)).enumerate() {
-            let weights = of(task * some + at / read, at % read);
-            places.iter_mut().zip(taps).for_each(|(place, tap)| *place = weights[*tap]);
+    let tasks = written.div_ceil(TURNED);
+    threads::each(tasks, Chunks::new(&mut rows, TURNED * row), |task, rows| {
+        // Some rows at a time, since neighbours in memory may be of one read channel.
+        for from in 0..read {
+            for (at, row) in rows.chunks_exact_mut(row.max(1)).enumerate() {
+                let weights = of(task * TURNED + at, from);
+                let places = &mut row[from * taps.len()..][..taps.len()];
+                places.iter_mut().zip(taps).for_each(|(place, tap)| *place = weights[*tap]);
+            }
         }
     });
     rows.into()
@@ -158,7 +165,8 @@ impl<T: Element> Job<'_, T> {
                     let y = unsafe { y.slice(start..start + channels.len() * plane) };
                     for (channel, y) in y.chunks_exact_mut(plane).enumerate() {
                         let from = channel * size(pass) + at * pass.places();
-                        pass.put(&sums[from..][..pass.places()], target.update, self.plane[1], y);
+                        let sums = &sums[from..][..pass.places()];
+                        pass.put(sums, pass.columns, target.update, self.plane[1], y);
                     }
                 }
             }

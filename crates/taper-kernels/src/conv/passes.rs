@@ -57,27 +57,46 @@ impl Pass {
         self.rows * self.columns
     }
 
-    /// Writes or adds the results to their places in a plane of rows of `width` elements.
-    pub(crate) fn put<T: Element>(&self, from: &[T], update: Update, width: usize, to: &mut [T]) {
-        if from.len() == to.len() {
-            return put(from, update, to.iter_mut());
+    /// Writes or adds the results, in rows of `row` elements, to their places in a plane of rows of `width` elements.
+    #[inline(always)]
+    pub(crate) fn put<T: Element>(
+        &self,
+        from: &[T],
+        row: usize,
+        update: Update,
+        width: usize,
+        to: &mut [T],
+    ) {
+        if row == width && self.places() == to.len() {
+            return put(&from[..to.len()], update, to);
         }
-        for (at, from) in from.chunks_exact(self.columns).enumerate() {
-            let start = (self.first[0] + at * self.step[0]) * width + self.first[1];
-            let to = &mut to[start..start + (self.columns - 1) * self.step[1] + 1];
+        for (at, from) in from.chunks_exact(row).take(self.rows).enumerate() {
+            let from = &from[..self.columns];
+            let to = &mut to[(self.first[0] + at * self.step[0]) * width..][..width];
+            let to = &mut to[self.first[1]..];
             match self.step[1] {
-                1 => put(from, update, to.iter_mut()),
-                step => put(from, update, to.iter_mut().step_by(step)),
+                1 => put(from, update, &mut to[..self.columns]),
+                2 => put_apart(from, update, 2, to),
+                step => put_apart(from, update, step, to),
             }
         }
     }
 }
 
 #[inline(always)]
-fn put<'a, T: Element>(from: &[T], update: Update, to: impl Iterator<Item = &'a mut T>) {
+fn put<T: Element>(from: &[T], update: Update, to: &mut [T]) {
     match update {
-        Update::Replace => to.zip(from).for_each(|(to, from)| *to = *from),
-        Update::Add => to.zip(from).for_each(|(to, from)| *to += *from),
+        Update::Replace => copy(from, 1, to),
+        Update::Add => to.iter_mut().zip(from).for_each(|(to, from)| *to += *from),
+    }
+}
+
+#[inline(always)]
+fn put_apart<T: Element>(from: &[T], update: Update, step: usize, to: &mut [T]) {
+    let to = to.iter_mut().step_by(step).zip(from);
+    match update {
+        Update::Replace => to.for_each(|(to, from)| *to = *from),
+        Update::Add => to.for_each(|(to, from)| *to += *from),
     }
 }
 
@@ -101,6 +120,19 @@ impl Padding {
     #[inline(always)]
     fn fill_here<T: Element>(&self, x: &[T], padded: &mut [T]) {
         let planes = x.chunks_exact(self.source).zip(padded.chunks_exact_mut(self.plane));
+        if let ([rows], [columns]) = (&self.rows[..], &self.columns[..])
+            && (rows.step, columns.step) == (1, 1)
+        {
+            // Copied as they are.
+            for (x, padded) in planes {
+                let x = x[rows.from * self.source_width..].chunks_exact(self.source_width);
+                let padded = padded[rows.to * self.width..].chunks_exact_mut(self.width);
+                for (x, padded) in x.zip(padded).take(rows.count) {
+                    copy(&x[columns.from..], 1, &mut padded[columns.to..][..columns.count]);
+                }
+            }
+            return;
+        }
         for (x, padded) in planes {
             for rows in &self.rows {
                 for at in 0..rows.count {

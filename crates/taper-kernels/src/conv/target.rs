@@ -40,14 +40,4 @@ impl<'a, T: Element> Target<'a, T> {
         }
         dispatch!(I => apply::<I, T>(self.activation, y));
     }
-
-    /// Writes or adds elements of a channel, with [`finish`](Self::finish).
-    pub(crate) fn write(&self, channel: usize, from: &[T], to: &mut [T]) {
-        if self.update == Update::Add {
-            dispatch!(_I => to.iter_mut().zip(from).for_each(|(to, from)| *to += *from));
-        } else {
-            to.copy_from_slice(from);
-        }
-        self.finish(channel, to);
-    }
 }
