@@ -155,7 +155,10 @@ fn spread<T: Element>(
     target: Target<'_, T>,
     x: &mut [T],
 ) {
-    match algorithm(shape, shape.width.input / shape.width.stride) {
+    // With several passes a row of results is one of vectors only if they are cheap to put where they belong.
+    let elements = shape.width.input / shape.width.stride;
+    let apart = shape.width.stride > 1 && shape.group_outputs() >= OUTPUTS;
+    match algorithm(shape, if apart { elements / 2 } else { elements }) {
         Algorithm::Pointwise => pointwise::spread(shape, g, weight, target, x),
         Algorithm::Depthwise => depthwise::spread(shape, g, weight, target, x),
         Algorithm::Tiles => direct::spread(shape, g, weight, target, x),

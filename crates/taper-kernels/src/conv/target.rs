@@ -25,7 +25,7 @@ impl<'a, T: Element> Target<'a, T> {
     }
 
     /// Whether something is to be done after the result was written or added.
-    fn changes(&self) -> bool {
+    pub(crate) fn changes(&self) -> bool {
         self.bias.is_some() || self.activation != Activation::Identity
     }
 
