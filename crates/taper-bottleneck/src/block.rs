@@ -11,7 +11,6 @@ mod inverted_residual;
 mod layer_scale;
 mod mixer_block;
 mod mlp_bottleneck;
-mod pointwise;
 mod shortcut;
 
 pub use adapter::{Adapter, AdapterConfig, adapter};
@@ -25,5 +24,5 @@ pub use inverted_residual::{InvertedResidual, InvertedResidualConfig, inverted_r
 pub use layer_scale::{Channels, LayerScale, layer_scale};
 pub use mixer_block::{MixerBlock, MixerBlockConfig, mixer_block};
 pub use mlp_bottleneck::{MlpBottleneck, MlpBottleneckConfig, mlp_bottleneck};
-pub use pointwise::{Pointwise, PointwiseConfig, pointwise};
 pub use shortcut::Shortcut;
+pub use taper_core::{Pointwise, PointwiseConfig, pointwise};

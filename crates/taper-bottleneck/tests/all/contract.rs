@@ -24,7 +24,7 @@ pub trait Block: ModuleT + Counted {}
 impl<T: ModuleT + Counted> Block for T {}
 
 /// A ConvNeXt block, whose drop path draws nothing.
-struct Deterministic(ConvNextBlock);
+pub struct Deterministic(pub ConvNextBlock);
 
 impl ModuleT for Deterministic {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
@@ -129,6 +129,7 @@ fn cases() -> Vec<Case> {
         }
     }
     cases.extend(crate::convolutions::cases());
+    cases.extend(crate::networks::cases());
     cases
 }
 

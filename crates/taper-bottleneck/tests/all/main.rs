@@ -3,3 +3,6 @@
 
 mod contract;
 mod convolutions;
+mod counting;
+mod goldens;
+mod networks;
