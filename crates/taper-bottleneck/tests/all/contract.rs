@@ -50,7 +50,7 @@ pub struct Case {
 }
 
 /// `build` makes the block.
-pub fn case<B: Block + 'static>(
+pub(crate) fn case<B: Block + 'static>(
     name: &'static str,
     input: &[usize],
     build: impl Fn(VarBuilder) -> Result<B> + 'static,
@@ -128,8 +128,8 @@ fn cases() -> Vec<Case> {
             }));
         }
     }
-    cases.extend(crate::convolutions::cases());
     cases.extend(crate::networks::cases());
+    cases.extend(crate::convolutions::cases());
     cases
 }
 
