@@ -19,12 +19,12 @@ use taper_norm::{
 const CPU: Device = Device::Cpu;
 
 /// A block behind what the tests need of it. A `Module` is a `ModuleT`, too.
-pub trait Block: ModuleT + Counted {}
+pub(crate) trait Block: ModuleT + Counted {}
 
 impl<T: ModuleT + Counted> Block for T {}
 
 /// A ConvNeXt block, whose drop path draws nothing.
-pub struct Deterministic(pub ConvNextBlock);
+pub(crate) struct Deterministic(pub(crate) ConvNextBlock);
 
 impl ModuleT for Deterministic {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
@@ -43,10 +43,10 @@ impl Counted for Deterministic {
 }
 
 /// A block of some configuration, and the shape of an input.
-pub struct Case {
-    pub name: &'static str,
-    pub build: Box<dyn Fn(VarBuilder) -> Result<Box<dyn Block>>>,
-    pub input: Vec<usize>,
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) build: Box<dyn Fn(VarBuilder) -> Result<Box<dyn Block>>>,
+    pub(crate) input: Vec<usize>,
 }
 
 /// `build` makes the block.
@@ -59,7 +59,7 @@ pub(crate) fn case<B: Block + 'static>(
     Case { name, build: Box::new(build), input: input.to_vec() }
 }
 
-pub const IMAGE: [usize; 4] = [3, 8, 9, 7];
+pub(crate) const IMAGE: [usize; 4] = [3, 8, 9, 7];
 const POINTS: [usize; 3] = [3, 5, 8];
 
 /// Every block, in the forms that differ in structure.

@@ -16,7 +16,7 @@ const GATE: Option<SqueezeExciteConfig> = Some(SqueezeExciteConfig {
     gate: Activation::Sigmoid,
 });
 
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     vec![
         case("inverted residual", &IMAGE, |vb| {
             inverted_residual(8, 8, InvertedResidualConfig::default(), vb)
