@@ -19,20 +19,20 @@ use taper_norm::NormConfig;
 
 use crate::contract::{Case, case};
 
-/// The names and shapes of what a network asks for, which gets no memory.
+/// The names and shapes of what a network asks for, which gets no memory, and how it is to begin.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<BTreeMap<String, Vec<usize>>>>);
+struct Asked(Arc<Mutex<BTreeMap<String, (Vec<usize>, Init)>>>);
 
 impl SimpleBackend for Asked {
     fn get(
         &self,
         shape: Shape,
         name: &str,
-        _: Init,
+        init: Init,
         dtype: DType,
         device: &Device,
     ) -> candle_core::Result<Tensor> {
-        self.0.lock().unwrap().insert(name.to_owned(), shape.dims().to_vec());
+        self.0.lock().unwrap().insert(name.to_owned(), (shape.dims().to_vec(), init));
         Tensor::zeros((), dtype, device)?.broadcast_as(shape)
     }
 
@@ -99,11 +99,89 @@ fn counts_and_names_are_those_of_torchvision() -> Result<()> {
         let entries = asked.0.lock().unwrap();
         assert_eq!(entries.len() as u64, case.u64("entries")?, "{name}");
         let mut lines: Vec<_> =
-            entries.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect();
+            entries.iter().map(|(name, (shape, _))| format!("{name} {shape:?}")).collect();
         lines.sort();
         let digest = Sha256::digest(lines.join("\n"));
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(digest, case.text("sha256")?, "{name}: {lines:#?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn initial_values_are_those_of_torchvision() -> Result<()> {
+    // Normal of this standard deviation, uniform up to this, or this: by torchvision's constructors.
+    let (normal, uniform, constant) = ("normal", "uniform", "constant");
+    let of_linear = 1.0 / 512f64.sqrt();
+    for (name, entries) in [
+        (
+            "resnet18",
+            vec![
+                ("conv1.weight", normal, (2.0 / (64.0 * 49.0f64)).sqrt()),
+                ("layer2.0.conv1.weight", normal, (2.0 / (128.0 * 9.0f64)).sqrt()),
+                ("layer2.0.downsample.0.weight", normal, (2.0 / 128f64).sqrt()),
+                ("layer2.0.bn2.weight", constant, 1.0),
+                ("fc.weight", uniform, of_linear),
+                ("fc.bias", uniform, of_linear),
+            ],
+        ),
+        (
+            "resnext50_32x4d",
+            vec![("layer1.0.conv2.weight", normal, (2.0 / (128.0 * 9.0f64)).sqrt())],
+        ),
+        (
+            "vgg11_bn",
+            vec![
+                ("features.0.weight", normal, (2.0 / (64.0 * 9.0f64)).sqrt()),
+                ("features.0.bias", constant, 0.0),
+                ("features.1.weight", constant, 1.0),
+                ("classifier.0.weight", normal, 0.01),
+                ("classifier.6.weight", normal, 0.01),
+                ("classifier.6.bias", constant, 0.0),
+            ],
+        ),
+        (
+            "squeezenet1_1",
+            vec![
+                ("features.0.weight", uniform, (6.0 / 27f64).sqrt()),
+                ("features.3.expand3x3.weight", uniform, (6.0 / (16.0 * 9.0f64)).sqrt()),
+                ("features.3.expand3x3.bias", constant, 0.0),
+                ("classifier.1.weight", normal, 0.01),
+                ("classifier.1.bias", constant, 0.0),
+            ],
+        ),
+        (
+            "mobilenet_v2",
+            vec![
+                ("features.2.conv.1.0.weight", normal, (2.0 / (96.0 * 9.0f64)).sqrt()),
+                ("features.18.0.weight", normal, (2.0 / 1280f64).sqrt()),
+                ("classifier.1.weight", normal, 0.01),
+                ("classifier.1.bias", constant, 0.0),
+            ],
+        ),
+        (
+            "convnext_tiny",
+            vec![
+                ("features.0.0.bias", constant, 0.0),
+                ("features.1.0.layer_scale", constant, 1e-6),
+                ("features.2.1.bias", constant, 0.0),
+                ("classifier.2.bias", constant, 0.0),
+            ],
+        ),
+    ] {
+        let asked = Asked::default();
+        let vb = VarBuilder::from_backend(Box::new(asked.clone()), DType::F32, Device::Cpu);
+        network(name, vb)?;
+        for (entry, law, expected) in entries {
+            let found = match asked.0.lock().unwrap()[entry].1 {
+                Init::Randn { mean: 0.0, stdev } => (normal, stdev),
+                Init::Uniform { lo, up } if lo == -up => (uniform, up),
+                Init::Const(value) => (constant, value),
+                other => panic!("{name}, {entry}: {other:?}"),
+            };
+            assert_eq!(found.0, law, "{name}, {entry}");
+            assert!((found.1 - expected).abs() <= 1e-12, "{name}, {entry}: {found:?}");
+        }
     }
     Ok(())
 }
@@ -203,7 +281,7 @@ fn of_relatives() -> Vec<Case> {
         case(name, &[3, 2, 9, 8], move |vb| Ok(Deterministic(convnext(config, vb)?)))
     };
     vec![
-        case("SqueezeNet", &[3, 2, 15, 21], move |vb| Ok(Deterministic(squeezenet(squeezed, vb)?))),
+        case("SqueezeNet", &[3, 2, 10, 17], move |vb| Ok(Deterministic(squeezenet(squeezed, vb)?))),
         case("MobileNetV2", &[3, 2, 15, 17], move |vb| {
             Ok(Deterministic(mobilenet_v2(inverted, vb)?))
         }),
