@@ -1,5 +1,25 @@
 //! Reference networks: one family each file.
 
+mod cifar_resnet;
+mod lenet;
 mod resnet;
+mod vgg;
 
+pub use cifar_resnet::{CifarResNet, CifarResNetConfig, cifar_resnet};
+pub use lenet::{LeNet5, LeNet5Config, LeNetPool, lenet5};
 pub use resnet::{ResNet, ResNetBlock, ResNetConfig, ResNetStem, resnet};
+use taper_core::{Error, Result};
+pub use vgg::{Vgg, VggConfig, VggHead, vgg};
+
+/// Refuses an image of fewer rows or columns than `least`, of which the layer `last` would get too few. Another shape than an
+/// image's is left to the first layer.
+fn expect_size(network: &'static str, dims: &[usize], least: usize, last: &str) -> Result<()> {
+    match dims {
+        [_, _, height, width] if *height.min(width) < least => {
+            let expected =
+                format!("at least {least} rows and columns, of which {last} still gets enough");
+            Err(Error::argument(network, "x", expected, format!("{dims:?}")))
+        }
+        _ => Ok(()),
+    }
+}

@@ -253,9 +253,10 @@ mod tests {
     use crate::stream;
     use crate::testing::assert_close;
 
-    const ACTIVATIONS: [Activation; 8] = [
+    const ACTIVATIONS: [Activation; 9] = [
         Activation::Identity,
         Activation::Relu,
+        Activation::Relu6,
         Activation::LeakyRelu { negative_slope: 0.1 },
         Activation::Sigmoid,
         Activation::Tanh,

@@ -4,8 +4,8 @@
 //! the places, its adjoint `spread`, and the gradient of the kernel. A transposed convolution is `spread`
 //! forward and `correlate` backward.
 
+mod depthwise;
 mod direct;
-mod few_channels;
 mod geometry;
 mod kernel_gradient;
 mod lowered;
@@ -139,12 +139,11 @@ fn correlate<T: Element>(
     target: Target<'_, T>,
     y: &mut [T],
 ) {
-    if shape.pointwise() {
-        pointwise::correlate(shape, x, weight, target, y);
-    } else if by_tiles(shape.width.output) {
-        direct::correlate(shape, x, weight, target, y);
-    } else {
-        lowered::correlate(shape, x, weight, target, y);
+    match algorithm(shape, shape.width.output) {
+        Algorithm::Pointwise => pointwise::correlate(shape, x, weight, target, y),
+        Algorithm::Depthwise => depthwise::correlate(shape, x, weight, target, y),
+        Algorithm::Tiles => direct::correlate(shape, x, weight, target, y),
+        Algorithm::Columns => lowered::correlate(shape, x, weight, target, y),
     }
 }
 
@@ -156,36 +155,57 @@ fn spread<T: Element>(
     target: Target<'_, T>,
     x: &mut [T],
 ) {
-    if shape.pointwise() {
-        pointwise::spread(shape, g, weight, target, x);
-    } else if by_tiles(shape.width.input / shape.width.stride) {
-        direct::spread(shape, g, weight, target, x);
-    } else {
-        lowered::spread(shape, g, weight, target, x);
+    // With several passes a row of results is one of vectors only if they are cheap to put where they belong.
+    let elements = shape.width.input / shape.width.stride;
+    let apart = shape.width.stride > 1 && shape.group_outputs() >= OUTPUTS;
+    match algorithm(shape, if apart { elements / 2 } else { elements }) {
+        Algorithm::Pointwise => pointwise::spread(shape, g, weight, target, x),
+        Algorithm::Depthwise => depthwise::spread(shape, g, weight, target, x),
+        Algorithm::Tiles => direct::spread(shape, g, weight, target, x),
+        Algorithm::Columns => lowered::spread(shape, g, weight, target, x),
     }
-}
-
-/// Channels of places of a group up to which rows are multiplied with rows rather than with columns.
-const FEW: usize = 4;
-
-/// Whether rows of so many results fill the vectors of a tile well enough; narrower images are folded into the
-/// columns of a product.
-fn by_tiles(columns: usize) -> bool {
-    columns > tile::LANES / 2
 }
 
 /// The gradient of the kernel.
 fn weights<T: Element>(shape: &Convolution, x: &[T], g: &[T], gradient: &mut [T], update: Update) {
-    if shape.pointwise() {
-        pointwise::weights(shape, x, g, gradient, update);
-    } else if by_tiles(shape.group_inputs()) {
-        kernel_gradient::weights(shape, x, g, gradient, update);
-    } else if shape.group_outputs() <= FEW && by_tiles(shape.width.output) {
-        few_channels::weights(shape, x, g, gradient, update);
-    } else {
-        lowered::weights(shape, x, g, gradient, update);
+    // A tile adds its sums to the kernel's once for an image: only the places of large planes are worth that.
+    let tiles = shape.output_plane() >= SUMS && shape.group_outputs() < OUTPUTS;
+    match algorithm(shape, if tiles { shape.group_inputs() } else { 0 }) {
+        Algorithm::Pointwise => pointwise::weights(shape, x, g, gradient, update),
+        Algorithm::Depthwise => depthwise::weights(shape, x, g, gradient, update),
+        Algorithm::Tiles => kernel_gradient::weights(shape, x, g, gradient, update),
+        Algorithm::Columns => lowered::weights(shape, x, g, gradient, update),
     }
 }
+
+/// The ways to compute a map.
+enum Algorithm {
+    Pointwise,
+    Depthwise,
+    Tiles,
+    Columns,
+}
+
+/// The fastest way, where the vectors of a tile would lie along so many elements.
+fn algorithm(shape: &Convolution, elements: usize) -> Algorithm {
+    if shape.depthwise() {
+        Algorithm::Depthwise
+    } else if shape.pointwise() && shape.input_plane() >= PLANE {
+        Algorithm::Pointwise
+    } else if elements > tile::LANES / 2 {
+        Algorithm::Tiles
+    } else {
+        // Too few to fill them well: the images of a batch fill a product.
+        Algorithm::Columns
+    }
+}
+
+/// Elements of a plane from which on images are multiplied one by one.
+const PLANE: usize = 8;
+/// Places from which on the gradient of the kernel is made by tiles.
+const SUMS: usize = 256;
+/// Channels of places from which on a product is faster than tiles, since it gathers its columns once for all.
+const OUTPUTS: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -200,6 +220,14 @@ mod tests {
 
     const fn lowered<T: Element>() -> Maps<T> {
         Maps { correlate: lowered::correlate, spread: lowered::spread, weights: lowered::weights }
+    }
+
+    const fn depthwise<T: Element>() -> Maps<T> {
+        Maps {
+            correlate: depthwise::correlate,
+            spread: depthwise::spread,
+            weights: depthwise::weights,
+        }
     }
 
     const fn tiles<T: Element>() -> Maps<T> {
@@ -226,14 +254,17 @@ mod tests {
         }
 
         #[test]
-        fn any_geometry_by_products_of_rows(shape in convolutions()) {
-            let weights = few_channels::weights;
-            check::<f64>(&shape, &Maps { weights, ..lowered() }, 1e-12)?;
+        fn any_geometry_of_channels_by_themselves(shape in convolutions()) {
+            let (inputs, outputs) = (shape.groups, shape.groups);
+            let shape = Convolution { inputs, outputs, ..shape };
+            check::<f64>(&shape, &depthwise(), 1e-12)?;
+            check::<f32>(&shape, &depthwise(), 1e-5)?;
         }
 
         #[test]
         fn any_geometry_as_a_product(shape in convolutions()) {
             check::<f64>(&shape, &lowered(), 1e-12)?;
+            check::<f32>(&shape, &lowered(), 1e-5)?;
         }
     }
 

@@ -42,7 +42,7 @@ impl<'a, T> Matrix<'a, T> {
         self.columns
     }
 
-    fn row_range(self, range: &Range<usize>) -> Self {
+    pub(crate) fn row_range(self, range: &Range<usize>) -> Self {
         let start = if range.is_empty() { 0 } else { range.start * self.row_stride };
         Self { data: &self.data[start..], rows: range.len(), ..self }
     }

@@ -72,15 +72,31 @@ pub fn conv_norm(
         bias: alone || matches!(config.norm, NormConfig::LocalResponse(_)),
         weight_init: if zero_init && !has_weight { Initializer::Constant(0.0) } else { HE },
         bias_init: zero_init.then_some(Initializer::Constant(0.0)),
-        activation: if alone { activation } else { Activation::Identity },
+        activation,
     };
-    let conv = conv2d(in_channels, out_channels, kernel, conv, vb_conv)?;
     if zero_init && has_weight {
         // Who asks a builder first says how a parameter begins.
         vb_norm.get_with_hints(out_channels, "weight", Init::Const(0.0))?;
     }
-    let within = config.norm.with_activation(activation);
-    let norm = norm(out_channels, within.unwrap_or(config.norm), vb_norm)?;
+    let (channels, vbs) = ([in_channels, out_channels], [vb_conv, vb_norm]);
+    conv_norm_of(channels, kernel, conv, config.norm, vbs)
+}
+
+/// A convolution as `conv` says, whose activation comes behind the norm.
+pub(crate) fn conv_norm_of(
+    [in_channels, out_channels]: [usize; 2],
+    kernel: Size2d,
+    conv: Conv2dConfig,
+    by: NormConfig,
+    [vb_conv, vb_norm]: [VarBuilder; 2],
+) -> Result<ConvNorm> {
+    let activation = conv.activation;
+    let alone = matches!(by, NormConfig::None);
+    let within = by.with_activation(activation);
+    let activation_of_conv = if alone { activation } else { Activation::Identity };
+    let conv = Conv2dConfig { activation: activation_of_conv, ..conv };
+    let conv = conv2d(in_channels, out_channels, kernel, conv, vb_conv)?;
+    let norm = norm(out_channels, within.unwrap_or(by), vb_norm)?;
     Ok(ConvNorm { conv, norm, activation, within: within.is_some() })
 }
 

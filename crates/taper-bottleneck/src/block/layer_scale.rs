@@ -53,7 +53,7 @@ pub fn layer_scale(
 ///    [`LayerScale::new`] takes.
 ///
 /// # Errors
-/// [`LayerScale::new`] refuses a γ with no element; `forward` an x of fewer than two axes or other channels.
+/// [`LayerScale::new`] refuses a γ of another shape or without elements; `forward` an x of fewer than two axes or other channels.
 ///
 /// # References
 /// - Touvron, Cord, Sablayrolles, Synnaeve and Jégou 2021, Going deeper with image transformers, section 2,
@@ -81,16 +81,19 @@ pub struct LayerScale {
 }
 
 impl LayerScale {
-    /// A layer of this γ, of C elements in whatever shape.
+    /// A layer of this γ, (C), or for images also (C, 1, 1).
     pub fn new(gamma: Tensor, channels: Channels) -> Result<Self> {
-        if gamma.elem_count() == 0 {
+        let axes = if channels == Channels::First { 3 } else { 1 };
+        let fits = match gamma.dims() {
+            [first, others @ ..] => {
+                *first > 0 && others.len() < axes && others.iter().all(|it| *it == 1)
+            }
+            [] => false,
+        };
+        if !fits {
+            let expected = "(C), or (C, 1, 1) with `Channels::First`, C at least 1";
             let received = format!("{:?}", gamma.dims());
-            return Err(Error::argument(
-                "LayerScale::new",
-                "gamma",
-                "at least one element",
-                received,
-            ));
+            return Err(Error::argument("LayerScale::new", "gamma", expected, received));
         }
         Ok(Self { gamma, channels })
     }
@@ -117,15 +120,14 @@ impl LayerScale {
 impl Module for LayerScale {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         self.check("LayerScale::forward", x.dims())?;
-        let channels = self.gamma.elem_count();
-        // The factor has its channels in axis 1: points come as samples, each of one place.
-        let images = match self.channels {
-            Channels::First => x.clone(),
-            Channels::Last => x.reshape(((), channels))?,
-        };
-        let mut shape = vec![1; images.rank()];
-        shape[1] = channels;
-        scale(&images, &self.gamma.reshape(shape)?)?.reshape(x.shape())
+        match self.channels {
+            Channels::First => Ok(scale(x, &self.gamma)?),
+            // The channels of a factor are in axis 1: points come as samples, each of one place.
+            Channels::Last => {
+                let points = x.reshape(((), self.gamma.elem_count()))?;
+                scale(&points, &self.gamma)?.reshape(x.shape())
+            }
+        }
     }
 }
 

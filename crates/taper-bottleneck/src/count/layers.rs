@@ -117,6 +117,7 @@ impl Counted for Activation {
         match self {
             Self::Identity => "Identity",
             Self::Relu => "ReLU",
+            Self::Relu6 => "ReLU6",
             Self::LeakyRelu { .. } => "LeakyReLU",
             Self::Sigmoid => "Sigmoid",
             Self::Tanh => "Tanh",

@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::var_builder::SimpleBackend;
-use candle_nn::{Init, VarBuilder};
+use candle_nn::{Init, ModuleT, VarBuilder};
 use sha2::{Digest, Sha256};
 use taper_bottleneck::{
-    Counted, ResNetBlock, ResNetConfig, ResNetStem, Shortcut, StrideOn, resnet, summary,
+    CifarResNetConfig, Counted, Counter, Flow, LeNet5Config, LeNetPool, ResNetBlock, ResNetConfig,
+    ResNetStem, Shortcut, StrideOn, Vgg, VggConfig, VggHead, cifar_resnet, lenet5, resnet, summary,
+    vgg,
 };
-use taper_core::Result;
 use taper_core::testing::goldens;
+use taper_core::{Activation, Result, Stream, stream};
 use taper_norm::NormConfig;
 
 use crate::contract::{Case, case};
@@ -46,17 +48,26 @@ type Network = Box<dyn Counted>;
 
 /// torchvision's network of this name.
 fn network(name: &str, vb: VarBuilder) -> Result<Option<Network>> {
-    let config = match name {
-        "resnet18" => ResNetConfig::resnet18(),
-        "resnet34" => ResNetConfig::resnet34(),
-        "resnet50" => ResNetConfig::resnet50(),
-        "resnet101" => ResNetConfig::resnet101(),
-        "resnet152" => ResNetConfig::resnet152(),
-        "resnext50_32x4d" => ResNetConfig::resnext50_32x4d(),
-        "wide_resnet50_2" => ResNetConfig::wide_resnet50_2(),
+    let of_resnet = |config| -> Result<Network> { Ok(Box::new(resnet(config, vb.clone())?)) };
+    let of_vgg = |config| -> Result<Network> { Ok(Box::new(vgg(config, vb.clone())?)) };
+    Ok(Some(match name {
+        "resnet18" => of_resnet(ResNetConfig::resnet18())?,
+        "resnet34" => of_resnet(ResNetConfig::resnet34())?,
+        "resnet50" => of_resnet(ResNetConfig::resnet50())?,
+        "resnet101" => of_resnet(ResNetConfig::resnet101())?,
+        "resnet152" => of_resnet(ResNetConfig::resnet152())?,
+        "resnext50_32x4d" => of_resnet(ResNetConfig::resnext50_32x4d())?,
+        "wide_resnet50_2" => of_resnet(ResNetConfig::wide_resnet50_2())?,
+        "vgg11" => of_vgg(VggConfig::vgg11())?,
+        "vgg13" => of_vgg(VggConfig::vgg13())?,
+        "vgg16" => of_vgg(VggConfig::vgg16())?,
+        "vgg19" => of_vgg(VggConfig::vgg19())?,
+        "vgg11_bn" => of_vgg(VggConfig::vgg11().batch_norm())?,
+        "vgg13_bn" => of_vgg(VggConfig::vgg13().batch_norm())?,
+        "vgg16_bn" => of_vgg(VggConfig::vgg16().batch_norm())?,
+        "vgg19_bn" => of_vgg(VggConfig::vgg19().batch_norm())?,
         _ => return Ok(None),
-    };
-    Ok(Some(Box::new(resnet(config, vb)?)))
+    }))
 }
 
 #[test]
@@ -83,8 +94,78 @@ fn counts_and_names_are_those_of_torchvision() -> Result<()> {
     Ok(())
 }
 
+/// A network whose dropout draws nothing: it gets a probability of 0.
+struct Deterministic<T>(T);
+
+/// What has a stream in its call.
+trait Streamed: Counted {
+    fn run(&self, x: &Tensor, train: bool, stream: &mut Stream) -> Result<Tensor>;
+}
+
+impl Streamed for Vgg {
+    fn run(&self, x: &Tensor, train: bool, stream: &mut Stream) -> Result<Tensor> {
+        self.forward_t(x, train, stream)
+    }
+}
+
+impl<T: Streamed> ModuleT for Deterministic<T> {
+    fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
+        Ok(self.0.run(x, train, &mut stream(0, "dropout"))?)
+    }
+}
+
+impl<T: Streamed> Counted for Deterministic<T> {
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
+        self.0.count(x, counter)
+    }
+}
+
 /// Small versions of the networks.
 pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = residual();
+    cases.extend(convolutional());
+    cases
+}
+
+fn convolutional() -> Vec<Case> {
+    let digits = LeNet5Config { image: 8.into(), kernel_size: 3, padding: 1, ..Default::default() };
+    let small = VggConfig {
+        in_channels: 2,
+        num_classes: 3,
+        depths: [1, 2, 1, 0, 0],
+        width: 4,
+        dropout: 0.0,
+        ..Default::default()
+    };
+    let of_lenet =
+        |name, input: [usize; 4], config| case(name, &input, move |vb| lenet5(config, vb));
+    let of_vgg =
+        |name, config| case(name, &[3, 2, 8, 11], move |vb| Ok(Deterministic(vgg(config, vb)?)));
+    vec![
+        of_lenet("LeNet-5", [3, 1, 8, 8], digits),
+        of_lenet("LeNet-5 that rectifies and pools by maxima", [3, 2, 12, 15], {
+            let (pool, activation) = (LeNetPool::Max, Activation::Relu);
+            LeNet5Config {
+                in_channels: 2,
+                image: (12, 15).into(),
+                pool,
+                activation,
+                ..Default::default()
+            }
+        }),
+        of_vgg("VGG", VggConfig { head: VggHead::Large { features: 6 }, ..small }),
+        // Not of batches: those leave the biases in front of them without a gradient.
+        of_vgg("VGG by group norm with a small head", {
+            VggConfig { head: VggHead::Small, norm: NormConfig::group(2), ..small }
+        }),
+    ]
+}
+
+fn residual() -> Vec<Case> {
     let tiny = ResNetConfig {
         in_channels: 2,
         num_classes: 3,
@@ -94,6 +175,14 @@ pub(crate) fn cases() -> Vec<Case> {
     };
     let of_resnet =
         |name, input: [usize; 4], config| case(name, &input, move |vb| resnet(config, vb));
+    let small = CifarResNetConfig {
+        in_channels: 2,
+        num_classes: 3,
+        blocks: 1,
+        width: 4,
+        ..Default::default()
+    };
+    let of_cifar = |name, config| case(name, &[3, 2, 9, 7], move |vb| cifar_resnet(config, vb));
     let bottleneck = |stride_on| ResNetBlock::Bottleneck { reduction: 4, groups: 2, stride_on };
     vec![
         of_resnet("ResNet of basic blocks", [3, 2, 40, 33], tiny),
@@ -106,5 +195,10 @@ pub(crate) fn cases() -> Vec<Case> {
             let (shortcut, norm) = (Shortcut::PooledProjection, NormConfig::group(2));
             ResNetConfig { block, shortcut, norm, ..tiny }
         }),
+        of_cifar("ResNet for CIFAR", small),
+        of_cifar("ResNet for CIFAR that projects", {
+            CifarResNetConfig { shortcut: Shortcut::Projection, ..small }
+        }),
+        of_cifar("plain network", CifarResNetConfig { blocks: 2, ..small }.plain()),
     ]
 }

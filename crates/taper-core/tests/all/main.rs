@@ -5,6 +5,7 @@ mod clip;
 mod convolutions;
 mod gradients;
 mod initial_values;
+mod joining;
 mod layers;
 mod operations;
 mod optim;

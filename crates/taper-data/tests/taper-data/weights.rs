@@ -169,7 +169,10 @@ fn what_is_called_safetensors_and_is_none_is_refused() -> Result<()> {
     let header = |length: u64, json: &str| [&length.to_le_bytes()[..], json.as_bytes()].concat();
     let whole = tiny();
     for (bytes, expected) in [
-        (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.".to_vec(), "it is a pickle, which runs any code"),
+        (
+            b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.".to_vec(),
+            "it is a pickle, which runs any code",
+        ),
         (b"PK\x03\x04\x00\x00\x08\x08\x00\x00".to_vec(), "it is a pickle, which runs any code"),
         (b"tiny".to_vec(), "it has no header"),
         (header(1 << 40, "{}"), "its header would have 1099511627776 bytes, and it has 10"),
@@ -179,7 +182,10 @@ fn what_is_called_safetensors_and_is_none_is_refused() -> Result<()> {
     ] {
         let bed = Bed::with(FILE, bytes);
         let message = bed.error();
-        assert!(message.contains("it is as the hub has it on record, and no safetensors file"), "{message}");
+        assert!(
+            message.contains("it is as the hub has it on record, and no safetensors file"),
+            "{message}"
+        );
         assert!(message.contains(expected) && message.contains("take another file"), "{message}");
     }
     // A header of this length begins as a pickle does.

@@ -30,11 +30,6 @@ impl Axis {
         let end = end.min(self.output);
         first.min(end)..end
     }
-
-    /// The input that `output` meets with `tap`, within its [reach](Self::reach).
-    pub(crate) fn meets(&self, output: usize, tap: usize) -> usize {
-        output * self.stride + tap * self.dilation - self.padding
-    }
 }
 
 /// A convolution of images in (batch, channels, rows, columns) order.
@@ -102,6 +97,11 @@ impl Convolution {
     /// The elements of the kernel.
     pub(crate) fn weights(&self) -> usize {
         self.outputs * self.depth()
+    }
+
+    /// Whether each channel is convolved by itself, to one channel.
+    pub(crate) fn depthwise(&self) -> bool {
+        self.groups == self.inputs && self.groups == self.outputs
     }
 
     /// Whether the places are the images themselves, element by element.

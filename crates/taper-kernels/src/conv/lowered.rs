@@ -16,14 +16,18 @@ use crate::matmul::{Matrix, Update, matmul_here};
 use crate::threads::{self, Chunks, Disjoint};
 use crate::{Element, buffer, work};
 
-/// Places whose columns are made at once, at least, where the batch has them.
-const PLACES: usize = 256;
+/// Places whose columns are made at once, where the batch has them: at least, so that they fill a product, and at most,
+/// so that they stay in the second-level cache.
+const PLACES: [usize; 2] = [64, 256];
 /// Tasks into which a map is cut, at least, where its channels are enough for it.
 const TASKS: usize = 8;
 /// Channels of the result that are worth a task of their own, which gathers its columns itself.
 const CHANNELS: usize = 64;
 /// Rows of columns whose part of the gradient of the kernel is one task's: so many fill a product.
 const ROWS: usize = 256;
+
+/// Rows of weights that are written at once.
+const TURNED: usize = 16;
 
 /// The images of places from those under the kernel.
 pub(crate) fn correlate<T: Element>(
@@ -46,7 +50,8 @@ pub(crate) fn correlate<T: Element>(
     let (read, written) = (shape.group_inputs(), shape.group_outputs());
     let plane = [shape.height.output, shape.width.output];
     let groups = shape.groups;
-    Job { padding, passes, weights, read, written, plane, groups }.run(x, shape.batch, target, y);
+    let job = Job { padding, passes, weights, turned: false, read, written, plane, groups };
+    job.run(x, shape.batch, target, y);
 }
 
 /// The images under the kernel from those of places.
@@ -60,7 +65,11 @@ pub(crate) fn spread<T: Element>(
     let (padding, passes) = passes::spread(shape);
     let (taps, depth) = (shape.taps(), shape.depth());
     let (read, written) = (shape.group_outputs(), shape.group_inputs());
+    let turned = taps == 1 && passes.iter().all(|pass| pass.taps.len() == 1);
     let weights = |pass: &Pass| {
+        if turned {
+            return weight.into();
+        }
         rows(shape.inputs, read, &pass.taps, |to, from| {
             let output = to / written * read + from;
             &weight[output * depth + to % written * taps..][..taps]
@@ -69,7 +78,8 @@ pub(crate) fn spread<T: Element>(
     let weights = passes.iter().map(weights).collect();
     let plane = [shape.height.input, shape.width.input];
     let groups = shape.groups;
-    Job { padding, passes, weights, read, written, plane, groups }.run(g, shape.batch, target, x);
+    let job = Job { padding, passes, weights, turned, read, written, plane, groups };
+    job.run(g, shape.batch, target, x);
 }
 
 /// For each written channel a row of weights: (read channel of its group, tap), where `of` has all taps of two channels.
@@ -81,11 +91,15 @@ fn rows<'a, T: Element>(
 ) -> Cow<'a, [T]> {
     let row = read * taps.len();
     let mut rows = buffer::<T>(written * row);
-    let some = work::rows(written, row);
-    threads::each(written.div_ceil(some), Chunks::new(&mut rows, some * row), |task, rows| {
-        for (at, places) in rows.chunks_exact_mut(taps.len().max(1)).enumerate() {
-            let weights = of(task * some + at / read, at % read);
-            places.iter_mut().zip(taps).for_each(|(place, tap)| *place = weights[*tap]);
+    let tasks = written.div_ceil(TURNED);
+    threads::each(tasks, Chunks::new(&mut rows, TURNED * row), |task, rows| {
+        // Some rows at a time, since neighbours in memory may be of one read channel.
+        for from in 0..read {
+            for (at, row) in rows.chunks_exact_mut(row.max(1)).enumerate() {
+                let weights = of(task * TURNED + at, from);
+                let places = &mut row[from * taps.len()..][..taps.len()];
+                places.iter_mut().zip(taps).for_each(|(place, tap)| *place = weights[*tap]);
+            }
         }
     });
     rows.into()
@@ -97,6 +111,8 @@ struct Job<'a, T: Element> {
     passes: Vec<Pass>,
     /// The kernel of each pass: written channel, (read channel of its group, tap).
     weights: Vec<Cow<'a, [T]>>,
+    /// Whether they are in the order (read channel, written channel of its group) instead.
+    turned: bool,
     /// The channels of a group.
     read: usize,
     written: usize,
@@ -109,7 +125,8 @@ impl<T: Element> Job<'_, T> {
     /// `y` from `x`, both of `batch` images.
     fn run(&self, x: &[T], batch: usize, target: Target<'_, T>, y: &mut [T]) {
         let most = self.passes.iter().map(Pass::places).max().unwrap_or(1);
-        let images = PLACES.div_ceil(most).min(batch).max(1);
+        let places = (batch * most / TASKS).clamp(PLACES[0], PLACES[1]);
+        let images = places.div_ceil(most).min(batch);
         let chunks = batch.div_ceil(images);
         // Where the places are too few for many tasks, the written channels are cut, too.
         let blocks = TASKS.div_ceil(chunks).min(self.written.div_ceil(CHANNELS));
@@ -142,15 +159,21 @@ impl<T: Element> Job<'_, T> {
         let mut sums = buffer(channels.len() * most(&size));
         let mut padded = Padded::new(&self.padding, images.len(), self.read);
         for group in 0..self.groups {
-            padded.fill(x, images.start, group * self.read, self.groups * self.read);
+            let x = padded.fill(x, images.start, group * self.read, self.groups * self.read);
             let first = group * self.written + channels.start;
             for (pass, weights) in self.passes.iter().zip(&self.weights) {
                 let depth = self.read * pass.taps.len();
                 let columns = &mut columns[..depth * size(pass)];
                 let sums = &mut sums[..channels.len() * size(pass)];
-                padded.gather(pass, columns);
-                let weights = &weights[first * depth..][..channels.len() * depth];
-                let weights = Matrix::new(weights, channels.len(), depth);
+                x.gather(pass, images.len(), columns);
+                let size_of_group = self.written * depth;
+                let weights = &weights[group * size_of_group..][..size_of_group];
+                let weights = if self.turned {
+                    Matrix::new(weights, depth, self.written).transposed()
+                } else {
+                    Matrix::new(weights, self.written, depth)
+                };
+                let weights = weights.row_range(&channels);
                 product(weights, Matrix::new(columns, depth, size(pass)), sums, Update::Replace);
                 for (at, image) in images.clone().enumerate() {
                     let start = (image * self.groups * self.written + first) * plane;
@@ -158,11 +181,12 @@ impl<T: Element> Job<'_, T> {
                     let y = unsafe { y.slice(start..start + channels.len() * plane) };
                     for (channel, y) in y.chunks_exact_mut(plane).enumerate() {
                         let from = channel * size(pass) + at * pass.places();
-                        pass.put(&sums[from..][..pass.places()], target.update, self.plane[1], y);
+                        let sums = &sums[from..][..pass.places()];
+                        pass.put(sums, pass.columns, target.update, self.plane[1], y);
                     }
                 }
             }
-            for image in images.clone() {
+            for image in images.clone().filter(|_| target.changes()) {
                 let start = (image * self.groups * self.written + first) * plane;
                 // SAFETY: as above.
                 let y = unsafe { y.slice(start..start + channels.len() * plane) };
@@ -186,49 +210,78 @@ fn product<T: Element>(a: Matrix<'_, T>, b: Matrix<'_, T>, out: &mut [T], update
 /// Some channels of some images with zeros around their planes.
 struct Padded<'a, T> {
     padding: &'a Padding,
-    images: usize,
     channels: usize,
     planes: Vec<T>,
 }
 
 impl<'a, T: Element> Padded<'a, T> {
     fn new(padding: &'a Padding, images: usize, channels: usize) -> Self {
+        let images = if padding.plain() { 0 } else { images };
         let planes = vec![T::ZERO; images * channels * padding.plane];
-        Self { padding, images, channels, planes }
+        Self { padding, channels, planes }
     }
 
     /// Takes the channels from `channel` on of the images from `image` on, each of `all` channels.
-    fn fill(&mut self, x: &[T], image: usize, channel: usize, all: usize) {
-        let (size, plane) = (self.channels * self.padding.plane, self.padding.source);
-        for (at, padded) in self.planes.chunks_exact_mut(size).enumerate() {
-            let from = ((image + at) * all + channel) * plane;
-            self.padding.fill(&x[from..from + self.channels * plane], padded);
+    fn fill<'b>(
+        &'b mut self,
+        x: &'b [T],
+        image: usize,
+        channel: usize,
+        all: usize,
+    ) -> Planes<'b, T> {
+        let source = self.padding.source;
+        let x = &x[(image * all + channel) * source..];
+        if self.padding.plain() {
+            return Planes { elements: x, plane: source, image: all * source };
         }
+        let plane = self.padding.plane;
+        let images = self.planes.chunks_exact_mut(self.channels * plane);
+        for (x, padded) in x.chunks(all * source).zip(images) {
+            self.padding.fill(&x[..self.channels * source], padded);
+        }
+        Planes { elements: &self.planes, plane, image: self.channels * plane }
     }
+}
 
+/// Planes of channels of images, in which the taps of a pass are read.
+struct Planes<'a, T> {
+    elements: &'a [T],
+    /// From one channel to the next.
+    plane: usize,
+    /// From one image to the next.
+    image: usize,
+}
+
+impl<T: Element> Planes<'_, T> {
     /// What each place of each image reads: (channel, tap), (image, place).
-    fn gather(&self, pass: &Pass, columns: &mut [T]) {
+    fn gather(&self, pass: &Pass, images: usize, columns: &mut [T]) {
         dispatch!(_I => match pass.columns {
-            1 => self.gather_rows(pass, columns, |to, from| to[0] = from[0]),
-            2 => self.gather_rows(pass, columns, copy::<T, 2>),
-            4 => self.gather_rows(pass, columns, copy::<T, 4>),
-            8 => self.gather_rows(pass, columns, copy::<T, 8>),
-            16 => self.gather_rows(pass, columns, copy::<T, 16>),
-            _ => self.gather_rows(pass, columns, |to, from| {
+            1 => self.gather_rows(pass, images, columns, |to, from| to[0] = from[0]),
+            2 => self.gather_rows(pass, images, columns, copy::<T, 2>),
+            4 => self.gather_rows(pass, images, columns, copy::<T, 4>),
+            8 => self.gather_rows(pass, images, columns, copy::<T, 8>),
+            16 => self.gather_rows(pass, images, columns, copy::<T, 16>),
+            _ => self.gather_rows(pass, images, columns, |to, from| {
                 passes::copy(from, 1, to);
             }),
         });
     }
 
     #[inline(always)]
-    fn gather_rows(&self, pass: &Pass, columns: &mut [T], copy: impl Fn(&mut [T], &[T])) {
-        let size = self.channels * self.padding.plane;
-        let mut all = columns.chunks_exact_mut(self.images * pass.places());
-        for channel in 0..self.channels {
-            for (offset, row) in pass.offsets.iter().zip(&mut all) {
-                let start = channel * self.padding.plane + offset;
+    fn gather_rows(
+        &self,
+        pass: &Pass,
+        images: usize,
+        columns: &mut [T],
+        copy: impl Fn(&mut [T], &[T]),
+    ) {
+        let places = images * pass.places();
+        let channels = columns.chunks_exact_mut((pass.offsets.len() * places).max(1));
+        for (channel, columns) in channels.enumerate() {
+            for (offset, row) in pass.offsets.iter().zip(columns.chunks_exact_mut(places)) {
+                let start = channel * self.plane + offset;
                 let images = row.chunks_exact_mut(pass.places());
-                for (row, from) in images.zip(self.planes.chunks_exact(size)) {
+                for (row, from) in images.zip(self.elements.chunks(self.image)) {
                     for (at, row) in row.chunks_exact_mut(pass.columns).enumerate() {
                         copy(row, &from[start + at * pass.row_step..][..pass.columns]);
                     }
@@ -326,19 +379,17 @@ fn add_up<T: Element>(
 ) {
     let (plane, outputs) = (shape.output_plane(), shape.group_outputs());
     let depth = channels.len() * pass.taps.len();
-    let step = PLACES.div_ceil(plane).min(images.len());
+    let step = PLACES[1].div_ceil(plane).min(images.len());
     let mut columns = buffer(depth * step * plane);
     let mut places = buffer(outputs * step * plane);
     let mut padded = Padded::new(padding, step, channels.len());
     let mut update = Update::Replace;
     for start in images.clone().step_by(step) {
         let count = step.min(images.end - start);
-        if count < step {
-            padded = Padded::new(padding, count, channels.len());
-        }
-        padded.fill(x, start, group * shape.group_inputs() + channels.start, shape.inputs);
+        let first = group * shape.group_inputs() + channels.start;
+        let x = padded.fill(x, start, first, shape.inputs);
         let columns = &mut columns[..depth * count * plane];
-        padded.gather(pass, columns);
+        x.gather(pass, count, columns);
         let places = &mut places[..outputs * count * plane];
         for (output, row) in places.chunks_exact_mut(count * plane).enumerate() {
             for (at, row) in row.chunks_exact_mut(plane).enumerate() {

@@ -57,27 +57,46 @@ impl Pass {
         self.rows * self.columns
     }
 
-    /// Writes or adds the results to their places in a plane of rows of `width` elements.
-    pub(crate) fn put<T: Element>(&self, from: &[T], update: Update, width: usize, to: &mut [T]) {
-        if from.len() == to.len() {
-            return put(from, update, to.iter_mut());
+    /// Writes or adds the results, in rows of `row` elements, to their places in a plane of rows of `width` elements.
+    #[inline(always)]
+    pub(crate) fn put<T: Element>(
+        &self,
+        from: &[T],
+        row: usize,
+        update: Update,
+        width: usize,
+        to: &mut [T],
+    ) {
+        if row == width && self.places() == to.len() {
+            return put(&from[..to.len()], update, to);
         }
-        for (at, from) in from.chunks_exact(self.columns).enumerate() {
-            let start = (self.first[0] + at * self.step[0]) * width + self.first[1];
-            let to = &mut to[start..start + (self.columns - 1) * self.step[1] + 1];
+        for (at, from) in from.chunks_exact(row).take(self.rows).enumerate() {
+            let from = &from[..self.columns];
+            let to = &mut to[(self.first[0] + at * self.step[0]) * width..][..width];
+            let to = &mut to[self.first[1]..];
             match self.step[1] {
-                1 => put(from, update, to.iter_mut()),
-                step => put(from, update, to.iter_mut().step_by(step)),
+                1 => put(from, update, &mut to[..self.columns]),
+                2 => put_apart(from, update, 2, to),
+                step => put_apart(from, update, step, to),
             }
         }
     }
 }
 
 #[inline(always)]
-fn put<'a, T: Element>(from: &[T], update: Update, to: impl Iterator<Item = &'a mut T>) {
+fn put<T: Element>(from: &[T], update: Update, to: &mut [T]) {
     match update {
-        Update::Replace => to.zip(from).for_each(|(to, from)| *to = *from),
-        Update::Add => to.zip(from).for_each(|(to, from)| *to += *from),
+        Update::Replace => copy(from, 1, to),
+        Update::Add => to.iter_mut().zip(from).for_each(|(to, from)| *to += *from),
+    }
+}
+
+#[inline(always)]
+fn put_apart<T: Element>(from: &[T], update: Update, step: usize, to: &mut [T]) {
+    let to = to.iter_mut().step_by(step).zip(from);
+    match update {
+        Update::Replace => to.for_each(|(to, from)| *to = *from),
+        Update::Add => to.for_each(|(to, from)| *to += *from),
     }
 }
 
@@ -93,6 +112,19 @@ impl Padding {
         }
     }
 
+    /// Whether the planes can be read where they are.
+    pub(crate) fn plain(&self) -> bool {
+        let whole = |runs: &[Run], length: usize| match runs {
+            [run] => (run.from, run.to, run.step, run.count) == (0, 0, 1, length),
+            _ => false,
+        };
+        let (rows, columns) = (self.source / self.source_width, self.source_width);
+        self.width == columns
+            && self.plane == apart(self.source)
+            && whole(&self.rows, rows)
+            && whole(&self.columns, columns)
+    }
+
     /// Copies planes to where they are read. The zeros around them are there already.
     pub(crate) fn fill<T: Element>(&self, x: &[T], padded: &mut [T]) {
         dispatch!(_I => self.fill_here(x, padded));
@@ -101,11 +133,31 @@ impl Padding {
     #[inline(always)]
     fn fill_here<T: Element>(&self, x: &[T], padded: &mut [T]) {
         let planes = x.chunks_exact(self.source).zip(padded.chunks_exact_mut(self.plane));
+        if let ([rows], [columns]) = (&self.rows[..], &self.columns[..])
+            && self.source == 1
+        {
+            let place = rows.to * self.width + columns.to;
+            padded.chunks_exact_mut(self.plane).zip(x).for_each(|(padded, x)| padded[place] = *x);
+            return;
+        }
+        if let ([rows], [columns]) = (&self.rows[..], &self.columns[..])
+            && (rows.step, columns.step) == (1, 1)
+        {
+            // Copied as they are.
+            for (x, padded) in planes {
+                let x = x[rows.from * self.source_width..].chunks_exact(self.source_width);
+                let padded = padded[rows.to * self.width..].chunks_exact_mut(self.width);
+                for (x, padded) in x.zip(padded).take(rows.count) {
+                    copy(&x[columns.from..], 1, &mut padded[columns.to..][..columns.count]);
+                }
+            }
+            return;
+        }
         for (x, padded) in planes {
             for rows in &self.rows {
                 for at in 0..rows.count {
+                    // Not cut where the row ends: whole vectors are read faster.
                     let x = &x[(rows.from + at * rows.step) * self.source_width..];
-                    let x = &x[..self.source_width];
                     let padded = &mut padded[(rows.to + at) * self.width..][..self.width];
                     for columns in &self.columns {
                         copy(

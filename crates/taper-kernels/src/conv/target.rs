@@ -25,7 +25,7 @@ impl<'a, T: Element> Target<'a, T> {
     }
 
     /// Whether something is to be done after the result was written or added.
-    fn changes(&self) -> bool {
+    pub(crate) fn changes(&self) -> bool {
         self.bias.is_some() || self.activation != Activation::Identity
     }
 
@@ -39,15 +39,5 @@ impl<'a, T: Element> Target<'a, T> {
             dispatch!(_I => y.iter_mut().for_each(|y| *y += bias));
         }
         dispatch!(I => apply::<I, T>(self.activation, y));
-    }
-
-    /// Writes or adds elements of a channel, with [`finish`](Self::finish).
-    pub(crate) fn write(&self, channel: usize, from: &[T], to: &mut [T]) {
-        if self.update == Update::Add {
-            dispatch!(_I => to.iter_mut().zip(from).for_each(|(to, from)| *to += *from));
-        } else {
-            to.copy_from_slice(from);
-        }
-        self.finish(channel, to);
     }
 }
