@@ -14,9 +14,8 @@ pub const COUNTED: i64 = 2;
 /// FNV-1a of the name's bytes.
 fn fnv(name: &str) -> u64 {
     let start = 0xCBF2_9CE4_8422_2325;
-    name.bytes().fold(start, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
-    })
+    name.bytes()
+        .fold(start, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
 }
 
 /// Numbers from -1 up to but not 1.
@@ -38,7 +37,10 @@ pub fn made(name: &str, shape: &[usize], middle: f64, width: f64) -> Result<Tens
 }
 
 /// The state dict of what has these names and shapes, for a case of the golden files.
-pub fn state(shapes: &BTreeMap<String, Vec<usize>>, case: &Case) -> Result<HashMap<String, Tensor>> {
+pub fn state(
+    shapes: &BTreeMap<String, Vec<usize>>,
+    case: &Case,
+) -> Result<HashMap<String, Tensor>> {
     let norms = shapes.keys().filter_map(|name| name.strip_suffix(".running_mean"));
     let norms: BTreeSet<&str> = norms.collect();
     let entry = |(name, shape): (&String, &Vec<usize>)| {
