@@ -3,6 +3,7 @@
 mod adapter;
 mod basic_block;
 mod bottleneck;
+mod branch_end;
 mod conv_norm;
 mod convnext_block;
 mod drop_path;
@@ -12,6 +13,7 @@ mod layer_scale;
 mod mixer_block;
 mod mlp_bottleneck;
 mod shortcut;
+mod squeeze_excite;
 
 pub use adapter::{Adapter, AdapterConfig, adapter};
 pub use basic_block::{BasicBlock, BasicBlockConfig, basic_block};
@@ -26,4 +28,5 @@ pub use layer_scale::{Channels, LayerScale, layer_scale};
 pub use mixer_block::{MixerBlock, MixerBlockConfig, mixer_block};
 pub use mlp_bottleneck::{MlpBottleneck, MlpBottleneckConfig, mlp_bottleneck};
 pub use shortcut::Shortcut;
+pub use squeeze_excite::{SqueezeExcite, SqueezeExciteConfig, squeeze_excite};
 pub use taper_core::{Pointwise, PointwiseConfig, pointwise};

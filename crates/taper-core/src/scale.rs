@@ -13,8 +13,8 @@ use crate::{Error, Result};
 ///
 /// # Shapes
 /// x (N, C) with any number of further axes, y as x; the factor s (N, C), (1, C), (N, 1) or (1, 1) with a 1 for each
-/// further axis of x: a gate has a factor for each channel of each sample, layer scale for each channel, drop path for
-/// each sample.
+/// further axis of x, or (C) or (1) with fewer ones behind it: a gate has a factor for each channel of each sample, layer
+/// scale for each channel, drop path for each sample.
 ///
 /// # Parameters
 /// None.
@@ -24,12 +24,12 @@ use crate::{Error, Result};
 /// sums of at most 4096 in the dtype, of which none depends on the number of threads.
 ///
 /// # Deviations
-/// 1. From `broadcast_mul` of candle and `*` of PyTorch: only the factor is broadcast, and only along these axes; it has
-///    the rank of x.
+/// 1. From `broadcast_mul` of candle and `*` of PyTorch: only the factor is broadcast, and only along these axes. With
+///    fewer axes than x its first one is that of the channels, wherever the others would put it.
 ///
 /// # Errors
-/// An x that is not floating-point or has less than two axes; a factor of another rank, dtype or device, or with an axis
-/// that is neither 1 nor, among the first two, that of x.
+/// An x that is not floating-point or has less than two axes; a factor of another dtype or device, of no or more axes, or
+/// with one that is neither 1 nor, for samples and channels, that of x.
 ///
 /// # References
 /// - Hu, Shen and Sun 2018, Squeeze-and-excitation networks (gates), <https://arxiv.org/abs/1709.01507>.
@@ -63,39 +63,58 @@ pub fn scale(x: &Tensor, factor: &Tensor) -> Result<Tensor> {
     if !x.dtype().is_float() {
         return Err(Error::argument("scale", "x", "floating-point", format!("{:?}", x.dtype())));
     }
-    let fits = factor.rank() == x.rank()
-        && [1, samples].contains(&factor.dims()[0])
-        && [1, channels].contains(&factor.dims()[1])
-        && factor.dims()[2..].iter().all(|dim| *dim == 1);
-    if !fits || factor.dtype() != x.dtype() {
-        let ones = ", 1".repeat(x.rank() - 2);
+    let of = factors(x.dims(), factor.dims()).filter(|_| factor.dtype() == x.dtype());
+    let Some(of) = of else {
         let expected = format!(
-            "{:?} of shape (1 or {samples}, 1 or {channels}{ones}) for an x of {:?}",
+            "{:?} of shape (1 or {samples}, 1 or {channels}{}), or (1 or {channels}) and fewer ones behind it, for \
+             an x of {:?}",
             x.dtype(),
+            ", 1".repeat(x.rank() - 2),
             x.dims()
         );
         let received = format!("{:?} of shape {:?}", factor.dtype(), factor.dims());
         return Err(Error::argument("scale", "factor", expected, received));
-    }
+    };
     let (wide, by) = (op::widen(x)?, op::widen(factor)?);
     let y = if op::has_kernels(&wide) {
-        op::apply(Fused(sizes(x, factor)), &[&wide, &by], x.shape())?
+        op::apply(Fused(sizes(x, of)), &[&wide, &by], x.shape())?
     } else {
-        wide.broadcast_mul(&by)?
+        composed(&wide, &by, of)?
     };
     Ok(y.to_dtype(x.dtype())?)
 }
 
+/// How many factors there are for samples and for channels, each 1 or as many; `None` where a factor of these axes does
+/// not fit an x of those.
+fn factors(x: &[usize], factor: &[usize]) -> Option<[usize; 2]> {
+    let (of, rest) = match *factor {
+        [samples, channels, ref rest @ ..] if factor.len() == x.len() => {
+            ([samples, channels], rest)
+        }
+        [channels, ref rest @ ..] if factor.len() < x.len() => ([1, channels], rest),
+        _ => return None,
+    };
+    let fits = of.iter().zip(x).all(|(of, size)| [1, *size].contains(of));
+    (fits && rest.iter().all(|dim| *dim == 1)).then_some(of)
+}
+
 /// The sizes of the kernel: a factor for each of its channels, the same for each of its samples.
-fn sizes(x: &Tensor, factor: &Tensor) -> Scale {
+fn sizes(x: &Tensor, of: [usize; 2]) -> Scale {
     let [samples, channels] = [0, 1].map(|axis| x.dims()[axis]);
     let places: usize = x.dims()[2..].iter().product();
-    match [0, 1].map(|axis| factor.dims()[axis] == x.dims()[axis]) {
+    match [of[0] == samples, of[1] == channels] {
         [true, true] => Scale { samples: 1, channels: samples * channels, places },
         [false, true] => Scale { samples, channels, places },
         [true, false] => Scale { samples: 1, channels: samples, places: channels * places },
         [false, false] => Scale { samples, channels: 1, places: channels * places },
     }
+}
+
+/// The twin in candle's operations.
+fn composed(x: &Tensor, factor: &Tensor, of: [usize; 2]) -> candle_core::Result<Tensor> {
+    let mut shape = vec![1; x.rank()];
+    shape[..2].copy_from_slice(&of);
+    x.broadcast_mul(&factor.reshape(shape)?)
 }
 
 struct Fused(Scale);
@@ -162,6 +181,21 @@ mod tests {
     }
 
     #[test]
+    fn channels_may_stand_first() -> Result<()> {
+        let x = Tensor::arange(0f64, 24.0, CPU)?.reshape((2, 3, 2, 2))?;
+        let gamma = Var::new(&[1.0, 2.0, 3.0], CPU)?;
+        let expected = scale(&x, &gamma.reshape((1, 3, 1, 1))?)?;
+        for shape in [vec![3], vec![3, 1], vec![3, 1, 1]] {
+            assert_close(&scale(&x, &gamma.reshape(shape)?)?, &expected, 0.0);
+        }
+        let gradients = scale(&x, &gamma)?.sum_all()?.backward()?;
+        let gradient = gradients.get(&gamma).map(|it| it.to_vec1::<f64>()).transpose()?;
+        assert_eq!(gradient, Some(vec![60.0, 92.0, 124.0]));
+        assert_close(&composed(&x, &gamma, [1, 3])?, &expected, 0.0);
+        Ok(())
+    }
+
+    #[test]
     fn fused_and_composed_agree() -> Result<()> {
         let mut noise = stream(1, "scale");
         for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
@@ -180,7 +214,7 @@ mod tests {
                         Ok((y, loss))
                     };
                     let (y, loss) = run(scale(&x, &factor)?)?;
-                    let (expected, twin) = run(x.broadcast_mul(&factor)?)?;
+                    let (expected, twin) = run(composed(&x, &factor, [samples, channels])?)?;
                     assert_close(&y, &expected, 0.0);
                     let (fresh, twin) = (loss.backward()?, twin.backward()?);
                     let mut in_place = Gradients::new([&x, &factor])?;

@@ -5,8 +5,11 @@ use candle_nn::{ModuleT, VarBuilder};
 use taper_core::{Activation, Result};
 use taper_norm::{BatchNormConfig, NormConfig};
 
+use super::branch_end::BranchEnd;
 use super::shortcut::Way;
-use crate::{ConvNorm, ConvNormConfig, Counted, Counter, Flow, Shortcut, conv_norm};
+use crate::{
+    ConvNorm, ConvNormConfig, Counted, Counter, Flow, Shortcut, SqueezeExciteConfig, conv_norm,
+};
 
 /// How [`basic_block`] makes a block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,6 +18,8 @@ pub struct BasicBlockConfig {
     pub stride: usize,
     /// What goes around.
     pub shortcut: Shortcut,
+    /// A gate of the branch before the sum, if there is one.
+    pub squeeze_excite: Option<SqueezeExciteConfig>,
     /// What normalises.
     pub norm: NormConfig,
     /// What follows each convolution, the last one behind the sum.
@@ -28,6 +33,7 @@ impl Default for BasicBlockConfig {
         Self {
             stride: 1,
             shortcut: Shortcut::Projection,
+            squeeze_excite: None,
             norm: NormConfig::Batch(BatchNormConfig::default()),
             activation: Activation::Relu,
             zero_init_residual: false,
@@ -35,7 +41,7 @@ impl Default for BasicBlockConfig {
     }
 }
 
-/// A basic block of `vb`'s parameters `conv1`, `bn1`, `conv2`, `bn2` and, where the shapes differ, `downsample`; see
+/// A basic block of `vb`'s parameters `conv1`, `bn1`, `conv2`, `bn2` and, where they are there, `downsample` and `se`; see
 /// [`BasicBlock`].
 pub fn basic_block(
     in_channels: usize,
@@ -43,17 +49,15 @@ pub fn basic_block(
     config: BasicBlockConfig,
     vb: VarBuilder,
 ) -> Result<BasicBlock> {
-    let BasicBlockConfig { stride, shortcut, norm, activation, zero_init_residual } = config;
+    let BasicBlockConfig { stride, shortcut, norm, activation, zero_init_residual, squeeze_excite } =
+        config;
     let plain = ConvNormConfig { norm, activation, ..Default::default() };
     let first = ConvNormConfig { stride, ..plain };
     let second = ConvNormConfig { zero_init: zero_init_residual, ..plain };
-    let part = |inputs, config, at: usize| {
-        let [conv, bn] = ["conv", "bn"].map(|name| vb.pp(format!("{name}{at}")));
-        conv_norm(inputs, out_channels, 3, config, conv, bn)
-    };
+    let end = ["conv2", "bn2", "se"].map(|name| vb.pp(name));
     Ok(BasicBlock {
-        conv1: part(in_channels, first, 1)?,
-        conv2: part(out_channels, second, 2)?,
+        conv1: conv_norm(in_channels, out_channels, 3, first, vb.pp("conv1"), vb.pp("bn1"))?,
+        conv2: BranchEnd::build([out_channels; 2], 3, second, squeeze_excite, end)?,
         shortcut: shortcut.build(in_channels, out_channels, stride, norm, vb.pp("downsample"))?,
     })
 }
@@ -78,6 +82,8 @@ pub fn basic_block(
 /// Of [`BasicBlockConfig`]:
 /// - `stride`: 1, of the first convolution; at least 1.
 /// - `shortcut`: [`Shortcut::Projection`]. [`Shortcut::Padded`] is that of the paper's networks for CIFAR.
+/// - `squeeze_excite`: `None`. With one, the branch goes through [`SqueezeExcite`](crate::SqueezeExcite) before the sum, with the
+///   parameters `se`: the block of SE-ResNet. With its width v that is 2 o·v weights, v + o biases and 2 o·v MACs more.
 /// - `norm`: [`NormConfig::Batch`] with its defaults, any other.
 /// - `activation` f: [`Activation::Relu`].
 /// - `zero_init_residual`: false. With true, the last norm's weight begins as 0 (the last convolution, where the norm has none),
@@ -97,6 +103,7 @@ pub fn basic_block(
 ///
 /// # References
 /// - He, Zhang, Ren and Sun 2015, Deep residual learning for image recognition, figure 5, <https://arxiv.org/abs/1512.03385>.
+/// - Hu, Shen, Albanie, Sun and Wu 2017, Squeeze-and-excitation networks, figure 3, <https://arxiv.org/abs/1709.01507>.
 /// - `torchvision.models.resnet.BasicBlock`, <https://docs.pytorch.org/vision/stable/models/resnet.html>.
 ///
 /// # Example
@@ -124,14 +131,14 @@ pub fn basic_block(
 #[derive(Debug, Clone)]
 pub struct BasicBlock {
     conv1: ConvNorm,
-    conv2: ConvNorm,
+    conv2: BranchEnd,
     shortcut: Way,
 }
 
 impl ModuleT for BasicBlock {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
         let y = self.conv1.forward_t(x, train)?;
-        self.conv2.forward_residual_t(&y, &self.shortcut.forward_t(x, train)?, train)
+        self.conv2.forward_t(&y, &self.shortcut.forward_t(x, train)?, train)
     }
 }
 
@@ -143,6 +150,6 @@ impl Counted for BasicBlock {
     fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
         let y = self.conv1.count_as(["conv1", "bn1"], x, None, counter)?;
         let residual = self.shortcut.count(x, counter)?;
-        self.conv2.count_as(["conv2", "bn2"], &y, Some(&residual), counter)
+        self.conv2.count_as(["conv2", "bn2"], &y, &residual, counter)
     }
 }

@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 use taper_core::{Activation, Error, Result};
 use taper_norm::{BatchNormConfig, NormConfig};
 
+use super::branch_end::BranchEnd;
 use super::shortcut::Way;
-use crate::{ConvNorm, ConvNormConfig, Counted, Counter, Flow, Shortcut, conv_norm};
+use crate::{
+    ConvNorm, ConvNormConfig, Counted, Counter, Flow, Shortcut, SqueezeExciteConfig, conv_norm,
+};
 
 /// Which convolution of a [`Bottleneck`] moves by the stride.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -35,6 +38,8 @@ pub struct BottleneckConfig {
     pub dilation: usize,
     /// What goes around.
     pub shortcut: Shortcut,
+    /// A gate of the branch before the sum, if there is one.
+    pub squeeze_excite: Option<SqueezeExciteConfig>,
     /// What normalises.
     pub norm: NormConfig,
     /// What follows each convolution, the last one behind the sum.
@@ -52,6 +57,7 @@ impl Default for BottleneckConfig {
             groups: 1,
             dilation: 1,
             shortcut: Shortcut::Projection,
+            squeeze_excite: None,
             norm: NormConfig::Batch(BatchNormConfig::default()),
             activation: Activation::Relu,
             zero_init_residual: false,
@@ -59,8 +65,8 @@ impl Default for BottleneckConfig {
     }
 }
 
-/// A bottleneck of `vb`'s parameters `conv1`, `bn1`, `conv2`, `bn2`, `conv3`, `bn3` and, where the shapes differ,
-/// `downsample`; see [`Bottleneck`].
+/// A bottleneck of `vb`'s parameters `conv1`, `bn1`, `conv2`, `bn2`, `conv3`, `bn3` and, where they are there, `downsample`
+/// and `se`; see [`Bottleneck`].
 pub fn bottleneck(
     in_channels: usize,
     out_channels: usize,
@@ -87,14 +93,15 @@ pub fn bottleneck(
     let reduce = ConvNormConfig { stride: on_pointwise, ..plain };
     let spatial = ConvNormConfig { stride: on_spatial, groups, dilation, ..plain };
     let expand = ConvNormConfig { zero_init: config.zero_init_residual, ..plain };
-    let part = |inputs, outputs, kernel: usize, config, at: usize| {
+    let part = |inputs, kernel: usize, config, at: usize| {
         let [conv, bn] = ["conv", "bn"].map(|name| vb.pp(format!("{name}{at}")));
-        conv_norm(inputs, outputs, kernel, config, conv, bn)
+        conv_norm(inputs, width, kernel, config, conv, bn)
     };
+    let end = ["conv3", "bn3", "se"].map(|name| vb.pp(name));
     Ok(Bottleneck {
-        conv1: part(in_channels, width, 1, reduce, 1)?,
-        conv2: part(width, width, 3, spatial, 2)?,
-        conv3: part(width, out_channels, 1, expand, 3)?,
+        conv1: part(in_channels, 1, reduce, 1)?,
+        conv2: part(width, 3, spatial, 2)?,
+        conv3: BranchEnd::build([width, out_channels], 1, expand, config.squeeze_excite, end)?,
         shortcut: config.shortcut.build(
             in_channels,
             out_channels,
@@ -130,6 +137,8 @@ pub fn bottleneck(
 /// - `groups`: 1; a divisor of the middle's channels. 32 is ResNeXt's.
 /// - `dilation`: 1, of the 3x3; at least 1.
 /// - `shortcut`: [`Shortcut::Projection`]; with [`Shortcut::PooledProjection`] and version 1.5 it is the block of ResNet-D.
+/// - `squeeze_excite`: `None`. With one, the branch goes through [`SqueezeExcite`](crate::SqueezeExcite) before the sum, with the
+///   parameters `se`: the block of SE-ResNet. With its width v that is 2 o·v weights, v + o biases and 2 o·v MACs more.
 /// - `norm`: [`NormConfig::Batch`] with its defaults, any other.
 /// - `activation` f: [`Activation::Relu`].
 /// - `zero_init_residual`: false. With true, the last norm's weight begins as 0 (the last convolution, where the norm has none),
@@ -153,6 +162,7 @@ pub fn bottleneck(
 /// - He, Zhang, Ren and Sun 2015, Deep residual learning for image recognition, figure 5, <https://arxiv.org/abs/1512.03385>.
 /// - Xie, Girshick, Dollár, Tu and He 2016, Aggregated residual transformations (ResNeXt), <https://arxiv.org/abs/1611.05431>.
 /// - Zagoruyko and Komodakis 2016, Wide residual networks, <https://arxiv.org/abs/1605.07146>.
+/// - Hu, Shen, Albanie, Sun and Wu 2017, Squeeze-and-excitation networks, figure 3, <https://arxiv.org/abs/1709.01507>.
 /// - Goyal et al. 2017, Accurate, large minibatch SGD, section 5.1 (zero γ), <https://arxiv.org/abs/1706.02677>.
 /// - `torchvision.models.resnet.Bottleneck`,
 ///   <https://docs.pytorch.org/vision/stable/models/resnet.html>.
@@ -183,7 +193,7 @@ pub fn bottleneck(
 pub struct Bottleneck {
     conv1: ConvNorm,
     conv2: ConvNorm,
-    conv3: ConvNorm,
+    conv3: BranchEnd,
     shortcut: Way,
 }
 
@@ -191,7 +201,7 @@ impl ModuleT for Bottleneck {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
         let y = self.conv1.forward_t(x, train)?;
         let y = self.conv2.forward_t(&y, train)?;
-        self.conv3.forward_residual_t(&y, &self.shortcut.forward_t(x, train)?, train)
+        self.conv3.forward_t(&y, &self.shortcut.forward_t(x, train)?, train)
     }
 }
 
@@ -204,6 +214,6 @@ impl Counted for Bottleneck {
         let y = self.conv1.count_as(["conv1", "bn1"], x, None, counter)?;
         let y = self.conv2.count_as(["conv2", "bn2"], &y, None, counter)?;
         let residual = self.shortcut.count(x, counter)?;
-        self.conv3.count_as(["conv3", "bn3"], &y, Some(&residual), counter)
+        self.conv3.count_as(["conv3", "bn3"], &y, &residual, counter)
     }
 }

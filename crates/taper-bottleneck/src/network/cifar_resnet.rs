@@ -89,8 +89,14 @@ impl CifarResNetConfig {
     fn block(&self, [from, to]: [usize; 2], stride: usize, vb: VarBuilder) -> Result<Block> {
         let Self { shortcut, norm, activation, zero_init_residual, .. } = *self;
         if self.residual {
-            let config =
-                BasicBlockConfig { stride, shortcut, norm, activation, zero_init_residual };
+            let config = BasicBlockConfig {
+                stride,
+                shortcut,
+                squeeze_excite: None,
+                norm,
+                activation,
+                zero_init_residual,
+            };
             return Ok(Block::Residual(basic_block(from, to, config, vb)?));
         }
         let config = ConvNormConfig { norm, activation, ..Default::default() };

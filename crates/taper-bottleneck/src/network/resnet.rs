@@ -144,8 +144,14 @@ impl ResNetConfig {
         let Self { shortcut, norm, activation, zero_init_residual, .. } = *self;
         Ok(match self.block {
             ResNetBlock::Basic => {
-                let config =
-                    BasicBlockConfig { stride, shortcut, norm, activation, zero_init_residual };
+                let config = BasicBlockConfig {
+                    stride,
+                    shortcut,
+                    norm,
+                    activation,
+                    zero_init_residual,
+                    squeeze_excite: None,
+                };
                 Block::Basic(basic_block(from, to, config, vb)?)
             }
             ResNetBlock::Bottleneck { reduction, groups, stride_on } => {
@@ -156,6 +162,7 @@ impl ResNetConfig {
                     groups,
                     dilation: 1,
                     shortcut,
+                    squeeze_excite: None,
                     norm,
                     activation,
                     zero_init_residual,

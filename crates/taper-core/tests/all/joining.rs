@@ -21,6 +21,7 @@ fn all(x: &[Tensor]) -> Result<Vec<Tensor>> {
         add(&x[0], &x[1], Activation::Silu)?,
         scale(&x[0], &gate(1, 1)?)?,
         scale(&x[0], &gate(1, c)?)?,
+        scale(&x[0], &x[1].flatten_all()?.narrow(0, 0, c)?)?,
         scale(&x[0], &gate(n, 1)?)?,
         scale(&x[0], &gate(n, c)?)?,
         concat(&[&x[0], &x[1], &x[0], &x[1], &x[1]], 1)?,
@@ -104,14 +105,14 @@ fn each_counts_its_elements() -> Result<()> {
     let x = ["x", "y"].map(|name| normal(name, &[2, 3, 4, 5], DType::F32));
     let (_, steps) = record(|| all(&x).unwrap());
     let names: Vec<&str> = steps.iter().map(|step| step.name).collect();
-    let expected = ["add", "add", "add", "activation", "scale", "scale", "scale", "scale"];
+    let expected = ["add", "add", "add", "activation", "scale", "scale", "scale", "scale", "scale"];
     assert_eq!(names, [&expected[..], &["concat", "concat"]].concat());
     let of = |flops, nonlinearities| Work { flops, nonlinearities, ..Work::default() };
     let (one, two) = (of(120, 0), of(240, 1));
     let moved = Work { field: Field::Whole, ..Work::default() };
-    let expected = [one, two, one, of(120, 1), one, one, one, one, Work::default(), moved];
+    let expected = [one, two, one, of(120, 1), one, one, one, one, one, Work::default(), moved];
     assert_eq!(steps.iter().map(|step| step.work).collect::<Vec<_>>(), expected);
-    assert_eq!(steps[8].arguments.len(), 5);
+    assert_eq!(steps[9].arguments.len(), 5);
     Ok(())
 }
 
@@ -129,9 +130,9 @@ fn what_does_not_fit_is_named() -> Result<()> {
     assert_eq!(error, "add: x should be floating-point, got I64");
 
     let error = |factor: &Tensor| scale(&x, factor).unwrap_err().to_string();
-    let message =
-        "scale: factor should be F32 of shape (1 or 2, 1 or 3, 1) for an x of [2, 3, 4], got";
-    for shape in [&[3, 3, 1][..], &[2, 2, 1], &[2, 3, 4], &[2, 3], &[]] {
+    let message = "scale: factor should be F32 of shape (1 or 2, 1 or 3, 1), or (1 or 3) and fewer ones behind it, \
+                   for an x of [2, 3, 4], got";
+    for shape in [&[3, 3, 1][..], &[2, 2, 1], &[2, 3, 4], &[2, 3], &[2], &[1, 2, 3, 1], &[]] {
         let expected = format!("{message} F32 of shape {shape:?}");
         assert_eq!(error(&of(shape, DType::F32)), expected);
     }

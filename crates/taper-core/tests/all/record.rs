@@ -7,7 +7,7 @@ use taper_core::op::{Field, Step, Window, Work, record};
 use taper_core::{
     Activation, AdaptiveAvgPool2d, AvgPool2d, AvgPool2dConfig, Conv2d, Conv2dConfig,
     ConvTranspose2d, ConvTranspose2dConfig, Linear, MaxPool2d, MaxPool2dConfig, Result, Upsample2d,
-    UpsampleMode, UpsampleTo,
+    UpsampleMode, UpsampleTo, add, concat, scale,
 };
 
 const CPU: &Device = &Device::Cpu;
@@ -209,5 +209,65 @@ fn what_fails_is_not_recorded() -> Result<()> {
     let layer = Linear::new(ones(&[4, 3]), None)?;
     let (y, steps) = record(|| layer.forward(&ones(&[2, 5])));
     assert!(y.is_err() && steps.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_network_adds_up_and_hangs_together() -> Result<()> {
+    let conv = |inputs, outputs, kernel: usize, activation| {
+        let padding = (kernel / 2).into();
+        let config = Conv2dConfig { padding, activation, ..Default::default() };
+        let bias = ones(&[outputs]);
+        Conv2d::new(ones(&[outputs, inputs, kernel, kernel]), Some(bias), config).unwrap()
+    };
+    let stem = conv(3, 4, 3, Activation::Relu);
+    let branch = Conv2d::new(ones(&[4, 4, 1, 1]), None, Conv2dConfig::default())?;
+    let gate = conv(4, 4, 1, Activation::Sigmoid);
+    let pool = MaxPool2d::new(2, MaxPool2dConfig::default())?;
+    let global = AdaptiveAvgPool2d::new(1)?;
+    let head = Linear::new(ones(&[5, 12]), Some(ones(&[5])))?;
+    let x = ones(&[2, 3, 8, 8]);
+    let (y, steps) = record(|| -> Result<Tensor> {
+        let pooled = pool.forward(&stem.forward(&x)?)?;
+        let sum = add(&branch.forward(&pooled)?, &pooled, Activation::Relu)?;
+        let gated = scale(&sum, &gate.forward(&global.forward(&sum)?)?)?;
+        let joined = concat(&[&gated, &pooled, &sum], 1)?;
+        Ok(head.forward(&global.forward(&joined)?.flatten_from(1)?)?)
+    });
+    // Name, products, arithmetic, activations, elements.
+    let expected = [
+        // 512 elements of 27 products, with a bias and a rectifier.
+        ("convolution", 13_824, 2 * 13_824 + 2 * 512, 1, 512),
+        ("max_pool2d", 0, 4 * 128, 0, 128),
+        ("convolution", 512, 2 * 512, 0, 128),
+        ("add", 0, 2 * 128, 1, 128),
+        ("adaptive_avg_pool2d", 0, 128, 0, 8),
+        ("convolution", 32, 2 * 32 + 2 * 8, 1, 8),
+        ("scale", 0, 128, 0, 128),
+        ("concat", 0, 0, 0, 384),
+        ("adaptive_avg_pool2d", 0, 384, 0, 24),
+        ("linear", 120, 2 * 120 + 10, 0, 10),
+    ];
+    let found: Vec<_> = steps
+        .iter()
+        .map(|Step { name, result, work, .. }| {
+            (*name, work.macs, work.flops, work.nonlinearities, result.elem_count())
+        })
+        .collect();
+    assert_eq!(found, expected);
+    let total = |of: fn(&Work) -> u64| steps.iter().map(|step| of(&step.work)).sum::<u64>();
+    let totals = [total(|it| it.macs), total(|it| it.flops), total(|it| it.nonlinearities)];
+    assert_eq!(totals, [14_488, 31_434, 3]);
+    // Every argument is the input, a parameter or an earlier result.
+    let parameters = [stem.weight(), branch.weight(), gate.weight(), head.weight()];
+    let biases = [stem.bias(), gate.bias(), head.bias()].into_iter().flatten();
+    let mut known: Vec<usize> = parameters.into_iter().chain(biases).map(place).collect();
+    known.push(place(&x));
+    for step in &steps {
+        assert!(step.arguments.iter().all(|it| known.contains(&place(it))), "{}", step.name);
+        assert!(!known.contains(&place(&step.result)));
+        known.push(place(&step.result));
+    }
+    assert_eq!(known.last(), Some(&place(&y?)));
     Ok(())
 }
