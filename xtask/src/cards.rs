@@ -43,6 +43,7 @@ const UNIT_CRATES: [UnitCrate; 5] = [
             "optim/memory.rs",
             "optim/moments.rs",
             "optim/step.rs",
+            "parameters",
             "parameters.rs",
             "planes.rs",
             "state.rs",

@@ -9,7 +9,6 @@ mod drop_path;
 mod layer_scale;
 mod mixer_block;
 mod mlp_bottleneck;
-mod pointwise;
 mod shortcut;
 
 pub use adapter::{Adapter, AdapterConfig, adapter};
@@ -21,5 +20,5 @@ pub use drop_path::DropPath;
 pub use layer_scale::{Channels, LayerScale, layer_scale};
 pub use mixer_block::{MixerBlock, MixerBlockConfig, mixer_block};
 pub use mlp_bottleneck::{MlpBottleneck, MlpBottleneckConfig, mlp_bottleneck};
-pub use pointwise::{Pointwise, PointwiseConfig, pointwise};
 pub use shortcut::Shortcut;
+pub use taper_core::{Pointwise, PointwiseConfig, pointwise};

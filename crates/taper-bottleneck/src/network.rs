@@ -1,1 +1,5 @@
 //! Reference networks: one family each file.
+
+mod resnet;
+
+pub use resnet::{ResNet, ResNetBlock, ResNetConfig, ResNetStem, resnet};

@@ -38,6 +38,10 @@ impl<'a, T> Matrix<'a, T> {
         }
     }
 
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
     fn row_range(self, range: &Range<usize>) -> Self {
         let start = if range.is_empty() { 0 } else { range.start * self.row_stride };
         Self { data: &self.data[start..], rows: range.len(), ..self }

@@ -2,7 +2,8 @@
 
 use candle_core::Tensor;
 use taper_core::{
-    Activation, AdaptiveAvgPool2d, AvgPool2d, Conv2d, Error, Linear, MaxPool2d, Result, Size2d,
+    Activation, AdaptiveAvgPool2d, AvgPool2d, Conv2d, Error, Linear, MaxPool2d, Pointwise, Result,
+    Size2d,
 };
 use taper_norm::{LayerNorm, Norm};
 
@@ -88,6 +89,23 @@ impl Counted for Linear {
         dims.push(outputs);
         let whole = dims.len() == 2;
         let y = x.reshaped(&dims).seeing(|_, seen| if whole { Seen::Whole } else { seen }).deeper();
+        let macs = y.elements() * inputs as u64;
+        counter.product(&y, macs, [Some(self.weight()), self.bias()], self.activation());
+        Ok(y)
+    }
+}
+
+impl Counted for Pointwise {
+    fn kind(&self) -> &'static str {
+        "Pointwise"
+    }
+
+    fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
+        let (outputs, inputs) = self.weight().dims2()?;
+        expect("Pointwise", "channels", inputs, x, 1)?;
+        let mut dims = x.dims().to_vec();
+        dims[1] = outputs;
+        let y = x.reshaped(&dims).deeper();
         let macs = y.elements() * inputs as u64;
         counter.product(&y, macs, [Some(self.weight()), self.bias()], self.activation());
         Ok(y)
@@ -322,7 +340,7 @@ impl Counter {
     }
 
     /// f(x + residual), or f(x) alone.
-    pub(crate) fn sum(
+    pub fn sum(
         &mut self,
         x: &Flow,
         residual: Option<&Flow>,
@@ -340,13 +358,13 @@ impl Counter {
     }
 
     /// x times one number for each channel of each sample, for each channel, or for each sample.
-    pub(crate) fn scale(&mut self, x: &Flow, factor: &Flow) -> Flow {
+    pub fn scale(&mut self, x: &Flow, factor: &Flow) -> Flow {
         self.cost(Cost { flops: x.elements(), activations: x.elements(), ..Cost::default() });
         x.joined(factor)
     }
 
     /// Tensors in a row along the channels.
-    pub(crate) fn concat(&mut self, tensors: &[Flow]) -> Result<Flow> {
+    pub fn concat(&mut self, tensors: &[Flow]) -> Result<Flow> {
         let Some((first, others)) = tensors.split_first() else {
             return Err(Error::argument("concat", "tensors", "at least one", 0));
         };

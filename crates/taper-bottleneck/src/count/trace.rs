@@ -10,11 +10,12 @@ use super::{Cost, Flow, Total};
 
 /// Counts the operations of a real forward pass: the same as [`summary`](crate::summary) says, from outside.
 ///
-/// `forward` is any code that makes a tensor of x on the CPU; what it does with candle's own operations instead of layers of
-/// Taper's is not seen. Parameters are what has gradients and is no result: a network of fixed tensors has none.
+/// `forward` is any code that makes a tensor of x, f32 or f64 on the CPU. What it does with candle's own operations instead of
+/// layers of Taper's is not seen, and behind it depth and receptive field begin anew (a reshape is no operation); parameters
+/// are the variables that it used, so a network of fixed tensors has none.
 ///
 /// # Errors
-/// What `forward` returns, and an x or a result on another device than the CPU.
+/// What `forward` returns, and an x or a result of another dtype or device.
 ///
 /// ```
 /// # fn main() -> taper_core::Result<()> {
@@ -64,7 +65,7 @@ impl Trace {
             let at = place(argument)?;
             match self.flows.get(&at) {
                 Some(flow) => way = Some(way.map_or(flow.clone(), |way| way.joined(flow))),
-                None if argument.track_op() && self.parameters.insert(at) => {
+                None if argument.is_variable() && self.parameters.insert(at) => {
                     self.cost.parameters += argument.elem_count() as u64;
                 }
                 None => {}
@@ -98,11 +99,9 @@ fn place(tensor: &Tensor) -> Result<usize> {
     let first = match &*storage {
         Storage::Cpu(CpuStorage::F32(data)) => data.as_ptr().addr(),
         Storage::Cpu(CpuStorage::F64(data)) => data.as_ptr().addr(),
-        Storage::Cpu(CpuStorage::F16(data)) => data.as_ptr().addr(),
-        Storage::Cpu(CpuStorage::BF16(data)) => data.as_ptr().addr(),
         _ => {
             let received = format!("{:?} on {:?}", tensor.dtype(), tensor.device());
-            return Err(Error::argument("trace", "x", "floating-point on the CPU", received));
+            return Err(Error::argument("trace", "x", "F32 or F64 on the CPU", received));
         }
     };
     Ok(first + layout.start_offset() * tensor.dtype().size_in_bytes())

@@ -24,7 +24,7 @@ pub trait Block: ModuleT + Counted {}
 impl<T: ModuleT + Counted> Block for T {}
 
 /// A ConvNeXt block, whose drop path draws nothing.
-struct Deterministic(ConvNextBlock);
+pub struct Deterministic(pub ConvNextBlock);
 
 impl ModuleT for Deterministic {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
@@ -50,7 +50,7 @@ pub struct Case {
 }
 
 /// `build` makes the block.
-fn case<B: Block + 'static>(
+pub(crate) fn case<B: Block + 'static>(
     name: &'static str,
     input: &[usize],
     build: impl Fn(VarBuilder) -> Result<B> + 'static,
@@ -128,6 +128,7 @@ fn cases() -> Vec<Case> {
             }));
         }
     }
+    cases.extend(crate::networks::cases());
     cases
 }
 

@@ -48,12 +48,12 @@ pub(crate) fn weights<T: Element>(
                     let gradient = &mut gradient[output * shape.depth()..][..shape.depth()];
                     for (input, gradient) in gradient.chunks_exact_mut(shape.taps()).enumerate() {
                         let x = &padded[input * padding.plane..];
-                        let taps = gradient.chunks_mut(TAPS).zip(pass.offsets.chunks(TAPS));
-                        for (gradient, offsets) in taps {
+                        let taps = pass.taps.chunks(TAPS).zip(pass.offsets.chunks(TAPS));
+                        for (taps, offsets) in taps {
                             let sums = dispatch!(I => products::<I, T>(
                                 x, g, &staged, offsets, pass.row_step, &vectors, rows, columns,
                             ));
-                            gradient.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
+                            taps.iter().zip(sums).for_each(|(tap, sum)| gradient[*tap] += sum);
                         }
                     }
                 }

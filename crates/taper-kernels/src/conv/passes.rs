@@ -9,6 +9,7 @@ use super::geometry::{Axis, Convolution};
 use super::tile::LANES;
 use crate::Element;
 use crate::isa::dispatch;
+use crate::matmul::Update;
 
 /// Elements `from`, `from + step`, ... of a line, which are put one after the other from `to` on.
 #[derive(Debug)]
@@ -25,7 +26,8 @@ pub(crate) struct Padding {
     rows: Vec<Run>,
     columns: Vec<Run>,
     source_width: usize,
-    source: usize,
+    /// The elements of a plane that is read.
+    pub(crate) source: usize,
     width: usize,
     /// The elements of a padded plane.
     pub(crate) plane: usize,
@@ -47,6 +49,36 @@ pub(crate) struct Pass {
     pub(crate) first: [usize; 2],
     /// How far the results are apart.
     pub(crate) step: [usize; 2],
+}
+
+impl Pass {
+    /// The results.
+    pub(crate) fn places(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// Writes or adds the results to their places in a plane of rows of `width` elements.
+    pub(crate) fn put<T: Element>(&self, from: &[T], update: Update, width: usize, to: &mut [T]) {
+        if from.len() == to.len() {
+            return put(from, update, to.iter_mut());
+        }
+        for (at, from) in from.chunks_exact(self.columns).enumerate() {
+            let start = (self.first[0] + at * self.step[0]) * width + self.first[1];
+            let to = &mut to[start..start + (self.columns - 1) * self.step[1] + 1];
+            match self.step[1] {
+                1 => put(from, update, to.iter_mut()),
+                step => put(from, update, to.iter_mut().step_by(step)),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn put<'a, T: Element>(from: &[T], update: Update, to: impl Iterator<Item = &'a mut T>) {
+    match update {
+        Update::Replace => to.zip(from).for_each(|(to, from)| *to = *from),
+        Update::Add => to.zip(from).for_each(|(to, from)| *to += *from),
+    }
 }
 
 impl Padding {
@@ -96,7 +128,7 @@ fn apart(plane: usize) -> usize {
 
 /// Every `step`-th element. Rows are short: calls to copy memory would cost more than the copies.
 #[inline(always)]
-fn copy<T: Element>(from: &[T], step: usize, to: &mut [T]) {
+pub(crate) fn copy<T: Element>(from: &[T], step: usize, to: &mut [T]) {
     let length = to.len();
     let (blocks, rest) = to.as_chunks_mut::<LANES>();
     let done = blocks.len() * LANES;
@@ -126,19 +158,30 @@ fn copy<T: Element>(from: &[T], step: usize, to: &mut [T]) {
     }
 }
 
+/// The taps that meet an element at some place. Of a 3x3 kernel over planes of one element it is one.
+fn met(shape: &Convolution) -> Vec<usize> {
+    let (height, width) = (shape.height, shape.width);
+    let meets = |tap: &usize| {
+        let (down, along) = (tap / width.kernel, tap % width.kernel);
+        !height.reach(down).is_empty() && !width.reach(along).is_empty()
+    };
+    (0..shape.taps()).filter(meets).collect()
+}
+
 /// The passes of [`correlate`](super::correlate): one, over the residues of the images under the kernel.
 pub(crate) fn correlate(shape: &Convolution) -> (Padding, Vec<Pass>) {
     let (height, width) = (shape.height, shape.width);
     let (rows, row_offsets) = split(height);
     let (columns, column_offsets) = split(width);
     let row_step = columns.length;
-    let offset = |down: &usize, along: &usize| down * row_step + along;
+    let taps = met(shape);
+    let offsets = taps.iter().map(|tap| {
+        let (down, along) = (tap / width.kernel, tap % width.kernel);
+        row_offsets[down] * row_step + column_offsets[along]
+    });
     let pass = Pass {
-        taps: (0..shape.taps()).collect(),
-        offsets: row_offsets
-            .iter()
-            .flat_map(|down| column_offsets.iter().map(move |along| offset(down, along)))
-            .collect(),
+        offsets: offsets.collect(),
+        taps,
         row_step,
         rows: height.output,
         columns: width.output,
@@ -154,6 +197,7 @@ pub(crate) fn spread(shape: &Convolution) -> (Padding, Vec<Pass>) {
     let (rows, row_residues) = residues(height);
     let (columns, column_residues) = residues(width);
     let row_step = columns.length;
+    let taps = met(shape);
     let mut passes = Vec::new();
     for row in &row_residues {
         for column in &column_residues {
@@ -168,8 +212,11 @@ pub(crate) fn spread(shape: &Convolution) -> (Padding, Vec<Pass>) {
             };
             for (down, at_row) in &row.taps {
                 for (along, at_column) in &column.taps {
-                    pass.taps.push(down * width.kernel + along);
-                    pass.offsets.push(at_row * row_step + at_column);
+                    let tap = down * width.kernel + along;
+                    if taps.contains(&tap) {
+                        pass.taps.push(tap);
+                        pass.offsets.push(at_row * row_step + at_column);
+                    }
                 }
             }
             passes.push(pass);

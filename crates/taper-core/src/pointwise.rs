@@ -2,9 +2,11 @@
 
 use candle_core::{Module, Tensor};
 use candle_nn::VarBuilder;
-use taper_core::{Activation, Conv2d, Conv2dConfig, Error, Initializer, LinearConfig, Result};
+use taper_kernels::{Axis, Convolution};
 
-use crate::{Counted, Counter, Flow};
+use crate::convolution::{ConvolutionOp, Direction};
+use crate::initializer::affine;
+use crate::{Activation, Error, Initializer, LinearConfig, Result};
 
 /// How [`pointwise`] makes a layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,11 +40,9 @@ pub fn pointwise(
             return Err(Error::argument("pointwise", name, "at least 1", 0));
         }
     }
-    let weight = config.weight_init.parameter((out_channels, in_channels), "weight", &vb)?;
-    let bound = 1.0 / (in_channels as f64).sqrt();
-    let usual = Initializer::Uniform { low: -bound, high: bound };
-    let bias_init = config.bias.then_some(config.bias_init.unwrap_or(usual));
-    let bias = bias_init.map(|init| init.parameter(out_channels, "bias", &vb)).transpose()?;
+    let bias_init = config.bias.then_some(config.bias_init);
+    let shape = (out_channels, in_channels);
+    let (weight, bias) = affine(shape, out_channels, config.weight_init, bias_init, &vb)?;
     Pointwise::new(weight, bias, config.activation)
 }
 
@@ -71,12 +71,12 @@ pub fn pointwise(
 ///   direction, where it can be told from its output.
 ///
 /// # Numerics
-/// A product of matrices for each sample, W times (in_channels, places), as [`Conv2d`] makes it: nothing is transposed. On
-/// (N, n, c) it mixes the n points of a sample, as [`Linear`](taper_core::Linear) mixes the c channels.
+/// A product of matrices for each sample, W times (in_channels, places), as [`Conv2d`](crate::Conv2d) makes it: nothing is transposed. On
+/// (N, n, c) it mixes the n points of a sample, as [`Linear`](crate::Linear) mixes the c channels.
 ///
 /// # Deviations
 /// 1. From a `Conv2d` of kernel size 1: the weight has two axes, as a linear layer's has, so a state dict's
-///    (out_channels, in_channels, 1, 1) is reshaped first; no stride (take [`Conv2d`] for the 1x1 of a shortcut), no groups.
+///    (out_channels, in_channels, 1, 1) is reshaped first; no stride (take [`Conv2d`](crate::Conv2d) for the 1x1 of a shortcut), no groups.
 ///
 /// # Errors
 /// [`pointwise`] refuses 0 channels, [`Pointwise::new`] a weight and bias that do not fit, and `forward` an x without channels, of
@@ -89,8 +89,7 @@ pub fn pointwise(
 /// ```
 /// # fn main() -> taper_core::Result<()> {
 /// use candle_core::{Device, Module, Tensor};
-/// use taper_bottleneck::Pointwise;
-/// use taper_core::Activation;
+/// use taper_core::{Activation, Pointwise};
 ///
 /// // The sum and the difference of two channels, at three places.
 /// let weight = Tensor::new(&[[1.0, 1.0], [1.0, -1.0]], &Device::Cpu)?;
@@ -102,9 +101,9 @@ pub fn pointwise(
 /// ```
 #[derive(Debug, Clone)]
 pub struct Pointwise {
-    /// As it was given, (out_channels, in_channels).
     weight: Tensor,
-    conv: Conv2d,
+    bias: Option<Tensor>,
+    activation: Activation,
 }
 
 impl Pointwise {
@@ -115,9 +114,21 @@ impl Pointwise {
             let expected = "(out_channels, in_channels)";
             return Err(Error::argument("Pointwise::new", "weight", expected, received));
         };
-        let kernel = weight.reshape((outputs, inputs, 1, 1))?;
-        let config = Conv2dConfig { bias: bias.is_some(), activation, ..Default::default() };
-        Ok(Self { weight, conv: Conv2d::new(kernel, bias, config)? })
+        if outputs == 0 || inputs == 0 {
+            let received = format!("{:?}", weight.dims());
+            return Err(Error::argument("Pointwise::new", "weight", "no axis of 0", received));
+        }
+        if let Some(bias) = &bias
+            && (bias.dims() != [outputs] || bias.dtype() != weight.dtype())
+        {
+            return Err(Error::argument(
+                "Pointwise::new",
+                "bias",
+                format!("{:?} of shape [{outputs}], as the weight has it", weight.dtype()),
+                format!("{:?} of shape {:?}", bias.dtype(), bias.dims()),
+            ));
+        }
+        Ok(Self { weight, bias, activation })
     }
 
     /// The weight, (out_channels, in_channels).
@@ -127,62 +138,58 @@ impl Pointwise {
 
     /// The bias, (out_channels).
     pub fn bias(&self) -> Option<&Tensor> {
-        self.conv.bias()
+        self.bias.as_ref()
     }
 
     /// What is applied to the output.
     pub fn activation(&self) -> Activation {
-        self.conv.config().activation
+        self.activation
     }
 }
 
 impl Module for Pointwise {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let (outputs, inputs) = self.weight.dims2()?;
-        let &[samples, channels, ref places @ ..] = x.dims() else {
-            let received = format!("{:?}", x.dims());
-            let expected = format!("(batch, {inputs}, places...)");
-            return Err(Error::argument("Pointwise::forward", "x", expected, received).into());
+        let dtype = self.weight.dtype();
+        let (samples, places) = match x.dims() {
+            [samples, channels, places @ ..]
+                if *channels == inputs && x.elem_count() > 0 && x.dtype() == dtype =>
+            {
+                (*samples, places)
+            }
+            dims => {
+                let expected =
+                    format!("{dtype:?} of shape (batch, {inputs}, places...), none of them 0");
+                let received = format!("{:?} of shape {dims:?}", x.dtype());
+                let operation = "Pointwise::forward";
+                return Err(Error::argument(operation, "x", expected, received).into());
+            }
         };
-        if channels != inputs {
-            let expected = format!("{inputs} channels in axis 1");
-            let received = format!("shape {:?}", x.dims());
-            return Err(Error::argument("Pointwise::forward", "x", expected, received).into());
-        }
-        let images = x.reshape((samples, channels, places.iter().product::<usize>(), 1))?;
-        let shape = [&[samples, outputs], places].concat();
-        self.conv.forward(&images)?.reshape(shape)
-    }
-}
-
-impl Counted for Pointwise {
-    fn kind(&self) -> &'static str {
-        "Pointwise"
-    }
-
-    fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
-        let &[samples, channels, ref places @ ..] = x.dims() else {
-            let received = format!("{:?}", x.dims());
-            return Err(Error::argument(
-                "Pointwise",
-                "x",
-                "(batch, channels, places...)",
-                received,
-            ));
+        // Images of one column.
+        let number = places.iter().product();
+        let images = x.reshape((samples, inputs, number, 1))?;
+        let axis = |size| Axis {
+            input: size,
+            output: size,
+            kernel: 1,
+            stride: 1,
+            padding: 0,
+            dilation: 1,
         };
-        let images = x.reshaped(&[samples, channels, places.iter().product(), 1]);
-        let y = self.conv.count(&images, counter)?;
-        Ok(y.reshaped(&[&y.dims()[..2], places].concat()))
+        let (height, width) = (axis(number), axis(1));
+        let shape = Convolution { batch: samples, inputs, outputs, groups: 1, height, width };
+        let operation = ConvolutionOp { shape, direction: Direction::Forward };
+        let y = operation.forward(&images, &self.weight, self.bias.as_ref(), self.activation)?;
+        y.reshape([&[samples, outputs], places].concat())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
-    use taper_core::testing::assert_close;
-    use taper_core::{Linear, Parameters, stream};
-
     use super::*;
+    use crate::testing::assert_close;
+    use crate::{Conv2d, Conv2dConfig, Linear, Parameters, stream};
+    use candle_core::{DType, Device};
 
     #[test]
     fn it_is_a_1x1_convolution_and_a_linear_layer_at_each_place() -> Result<()> {
@@ -222,12 +229,12 @@ mod tests {
         )?;
         let message = |shape: &[usize]| {
             let x = Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
-            layer.forward(&x).unwrap_err().to_string()
+            layer.forward(&x).unwrap_err().to_string().lines().next().unwrap().to_owned()
         };
-        assert!(
-            message(&[4, 2, 5]).contains("x should be 3 channels in axis 1, got shape [4, 2, 5]")
-        );
-        assert!(message(&[3]).contains("x should be (batch, 3, places...), got [3]"));
+        let expected = "Pointwise::forward: x should be F32 of shape (batch, 3, places...), none of them 0, got";
+        for shape in [vec![4, 2, 5], vec![3], vec![4, 3, 0]] {
+            assert_eq!(message(&shape), format!("{expected} F32 of shape {shape:?}"));
+        }
         Ok(())
     }
 }
