@@ -8,7 +8,8 @@ use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 use sha2::{Digest, Sha256};
 use taper_bottleneck::{
-    Counted, ResNetBlock, ResNetConfig, ResNetStem, Shortcut, StrideOn, resnet, summary,
+    CifarResNetConfig, Counted, ResNetBlock, ResNetConfig, ResNetStem, Shortcut, StrideOn,
+    cifar_resnet, resnet, summary,
 };
 use taper_core::Result;
 use taper_core::testing::goldens;
@@ -94,6 +95,14 @@ pub(crate) fn cases() -> Vec<Case> {
     };
     let of_resnet =
         |name, input: [usize; 4], config| case(name, &input, move |vb| resnet(config, vb));
+    let small = CifarResNetConfig {
+        in_channels: 2,
+        num_classes: 3,
+        blocks: 1,
+        width: 4,
+        ..Default::default()
+    };
+    let of_cifar = |name, config| case(name, &[3, 2, 9, 7], move |vb| cifar_resnet(config, vb));
     let bottleneck = |stride_on| ResNetBlock::Bottleneck { reduction: 4, groups: 2, stride_on };
     vec![
         of_resnet("ResNet of basic blocks", [3, 2, 40, 33], tiny),
@@ -106,5 +115,10 @@ pub(crate) fn cases() -> Vec<Case> {
             let (shortcut, norm) = (Shortcut::PooledProjection, NormConfig::group(2));
             ResNetConfig { block, shortcut, norm, ..tiny }
         }),
+        of_cifar("ResNet for CIFAR", small),
+        of_cifar("ResNet for CIFAR that projects", {
+            CifarResNetConfig { shortcut: Shortcut::Projection, ..small }
+        }),
+        of_cifar("plain network", CifarResNetConfig { blocks: 2, ..small }.plain()),
     ]
 }
