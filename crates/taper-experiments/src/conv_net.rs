@@ -110,9 +110,9 @@ impl Counted for Block {
     fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
         let in_a_row = |parts: &[ConvNorm], counter: &mut Counter| {
             let parts = parts.iter().enumerate();
-            parts.map(|(at, part)| (at.to_string(), part)).try_fold(x.clone(), |x, (name, part)| {
-                counter.layer(&name, part, &x)
-            })
+            parts
+                .map(|(at, part)| (at.to_string(), part))
+                .try_fold(x.clone(), |x, (name, part)| counter.layer(&name, part, &x))
         };
         match self {
             Self::Plain(parts) => in_a_row(parts, counter),

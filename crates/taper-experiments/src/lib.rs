@@ -22,6 +22,7 @@ mod negatives_prevent_collapse;
 mod normalized;
 mod norms_and_small_batches;
 mod residual_makes_depth_trainable;
+mod resnet_counts;
 mod sigmoid_net;
 mod smoothing_calibrates;
 mod trained;
@@ -47,5 +48,6 @@ pub fn registry() -> Registry {
         .with::<smoothing_calibrates::SmoothingCalibrates>()
         .with::<mlp_bottleneck_is_cheap::MlpBottleneckIsCheap>()
         .with::<residual_makes_depth_trainable::ResidualMakesDepthTrainable>()
+        .with::<resnet_counts::ResnetCounts>()
         .with::<conv_bottleneck_keeps_accuracy::ConvBottleneckKeepsAccuracy>()
 }

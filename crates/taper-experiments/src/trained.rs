@@ -48,7 +48,7 @@ impl<N: Network> Trained<N> {
         split: &Split,
         config: TrainedConfig,
         context: &Context,
-        build: impl FnOnce(VarBuilder<'_>) -> Result<N>,
+        build: impl FnOnce(VarBuilder<'static>) -> Result<N>,
     ) -> taper_data::Result<Self> {
         let steps = NonZeroU64::new(config.steps)
             .ok_or_else(|| Error::argument("Trained::new", "steps", "at least 1", 0))?;

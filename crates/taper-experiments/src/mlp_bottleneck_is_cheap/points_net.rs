@@ -47,8 +47,12 @@ impl Block {
         let three = |config| Ok(Self::Three(mlp_bottleneck(channels, config, vb.clone())?));
         match kind {
             BlockKind::Bottleneck => three(MlpBottleneckConfig::default()),
-            BlockKind::ThreeFull => three(MlpBottleneckConfig { reduction: 1, ..Default::default() }),
-            BlockKind::OneFull => Ok(Self::One(linear(channels, channels, rectified(), vb.pp("fc1"))?)),
+            BlockKind::ThreeFull => {
+                three(MlpBottleneckConfig { reduction: 1, ..Default::default() })
+            }
+            BlockKind::OneFull => {
+                Ok(Self::One(linear(channels, channels, rectified(), vb.pp("fc1"))?))
+            }
             BlockKind::None => Ok(Self::None),
         }
     }

@@ -27,7 +27,9 @@ pub(super) fn cost(network: Network, pointwise_stride: bool, size: u64) -> [u64;
     let half = size.div_ceil(2);
     tally.conv(7, 3, 64, half);
     let (mut channels, mut size) = (64, half.div_ceil(2));
-    for (width, (blocks, stride)) in [64, 128, 256, 512].into_iter().zip(blocks.into_iter().zip([1, 2, 2, 2])) {
+    for (width, (blocks, stride)) in
+        [64, 128, 256, 512].into_iter().zip(blocks.into_iter().zip([1, 2, 2, 2]))
+    {
         for at in 0..blocks {
             let stride = if at == 0 { stride } else { 1 };
             let before = size;

@@ -5,15 +5,21 @@
 
 mod by_hand;
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
-use taper_bottleneck::{StrideOn, meta, summary};
+use taper_bottleneck::{
+    CifarResNetConfig, Counted, ResNetBlock, ResNetConfig, StrideOn, cifar_resnet, meta, resnet,
+    summary,
+};
 use taper_core::{Snapshot, Stateful, Stream};
 use taper_lab::{Arm, BoxError, Context, DataSource, Experiment, Record, SpecText};
 
 pub(crate) struct ResnetCounts;
+
+/// The random sizes of images, in rows and columns.
+const SIZES: Range<u64> = 32..300;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +74,31 @@ impl Network {
     }
 }
 
+impl Network {
+    /// The network of taper-bottleneck, without memory.
+    fn build(self, stride_on: StrideOn) -> taper_core::Result<Box<dyn Counted>> {
+        let cifar = |config| -> taper_core::Result<Box<dyn Counted>> {
+            Ok(Box::new(cifar_resnet(config, meta(DType::F32))?))
+        };
+        let mut config = match self {
+            Self::Cifar20 => return cifar(CifarResNetConfig::resnet20()),
+            Self::Cifar32 => return cifar(CifarResNetConfig::resnet32()),
+            Self::Cifar44 => return cifar(CifarResNetConfig::resnet44()),
+            Self::Cifar56 => return cifar(CifarResNetConfig::resnet56()),
+            Self::Cifar110 => return cifar(CifarResNetConfig::resnet110()),
+            Self::Resnet18 => ResNetConfig::resnet18(),
+            Self::Resnet34 => ResNetConfig::resnet34(),
+            Self::Resnet50 => ResNetConfig::resnet50(),
+            Self::Resnet101 => ResNetConfig::resnet101(),
+            Self::Resnet152 => ResNetConfig::resnet152(),
+        };
+        if let ResNetBlock::Bottleneck { stride_on: of_config, .. } = &mut config.block {
+            *of_config = stride_on;
+        }
+        Ok(Box::new(resnet(config, meta(DType::F32))?))
+    }
+}
+
 impl Experiment for ResnetCounts {
     type Settings = Settings;
     const SPEC: SpecText =
@@ -78,8 +109,9 @@ impl Experiment for ResnetCounts {
     }
 
     fn arm(settings: Settings, context: &Context) -> Result<Box<dyn Arm>, BoxError> {
+        let network = settings.network.build(settings.stride_on)?;
         let sizes = taper_core::stream(context.seed, "sizes");
-        Ok(Box::new(Counting { settings, sizes, off_by_hand: 0.0 }))
+        Ok(Box::new(Counting { network, settings, sizes, off_by_hand: 0 }))
     }
 }
 
