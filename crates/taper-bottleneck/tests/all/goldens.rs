@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Var};
 use candle_nn::VarBuilder;
 use taper_bottleneck::{
-    AdapterConfig, BasicBlockConfig, BottleneckConfig, ConvNextBlockConfig, MixerBlockConfig,
-    MlpBottleneckConfig, Shortcut, StrideOn, adapter, basic_block, bottleneck, convnext_block,
+    AdapterConfig, BasicBlockConfig, BottleneckConfig, ConvNextBlockConfig, FireConfig,
+    InvertedResidualConfig, MixerBlockConfig, MlpBottleneckConfig, Shortcut, SqueezeExciteConfig,
+    StrideOn, adapter, basic_block, bottleneck, convnext_block, fire, inverted_residual,
     mixer_block, mlp_bottleneck,
 };
 use taper_core::testing::{Case, assert_close, goldens};
@@ -132,6 +133,37 @@ fn blocks_over_points_are_those_of_the_references() -> Result<()> {
             }
             "adapter" => boxed(adapter(8, AdapterConfig::default(), vb)?),
             "mixer_block" => boxed(mixer_block(5, 8, MixerBlockConfig::default(), vb)?),
+            other => panic!("no block {other}"),
+        })
+    })
+}
+
+#[test]
+fn other_blocks_of_convolutions_are_those_of_torchvision_and_timm() -> Result<()> {
+    check(include_str!("../golden/convolutions.json"), |name, vb| {
+        let inverted = InvertedResidualConfig { expansion: 2, ..Default::default() };
+        let gate = SqueezeExciteConfig { reduction: 2, ..Default::default() };
+        let squeeze_excite = Some(gate);
+        Ok(match name {
+            "inverted_residual" => boxed(inverted_residual(2, 2, inverted, vb)?),
+            "inverted_residual stride" => {
+                let config = InvertedResidualConfig { stride: 2, ..inverted };
+                boxed(inverted_residual(2, 3, config, vb)?)
+            }
+            "inverted_residual unexpanded" => {
+                let config = InvertedResidualConfig { expansion: 1, ..inverted };
+                boxed(inverted_residual(3, 3, config, vb)?)
+            }
+            "fire" => boxed(fire(3, 2, 2, 3, FireConfig::default(), vb)?),
+            "squeeze_excite" => boxed(taper_bottleneck::squeeze_excite(4, gate, vb)?),
+            "basic_block gated" => {
+                let config = BasicBlockConfig { squeeze_excite, ..Default::default() };
+                boxed(basic_block(4, 4, config, vb)?)
+            }
+            "bottleneck gated" => {
+                let config = BottleneckConfig { squeeze_excite, ..Default::default() };
+                boxed(bottleneck(8, 8, config, vb)?)
+            }
             other => panic!("no block {other}"),
         })
     })
