@@ -73,7 +73,7 @@ pub enum Shortcut {
 #[derive(Debug, Clone)]
 pub(super) enum Way {
     Identity,
-    Projection { pool: Option<AvgPool2d>, projection: ConvNorm },
+    Projection { pool: Option<AvgPool2d>, projection: Box<ConvNorm> },
     Padded { steps: AvgPool2d, channels: usize },
 }
 
@@ -104,14 +104,14 @@ impl Shortcut {
                 let config = ConvNormConfig { stride, ..config };
                 let projection =
                     conv_norm(in_channels, out_channels, 1, config, vb.pp(0), vb.pp(1))?;
-                Way::Projection { pool: None, projection }
+                Way::Projection { pool: None, projection: Box::new(projection) }
             }
             Self::PooledProjection => {
                 // The pool is entry 0 of the sequence, also where nothing is pooled.
                 let pool = if stride > 1 { Some(steps(stride)?) } else { None };
                 let projection =
                     conv_norm(in_channels, out_channels, 1, config, vb.pp(1), vb.pp(2))?;
-                Way::Projection { pool, projection }
+                Way::Projection { pool, projection: Box::new(projection) }
             }
             Self::Padded => {
                 let Some(channels) = out_channels.checked_sub(in_channels) else {

@@ -81,7 +81,7 @@ pub fn squeezenet(config: SqueezeNetConfig, vb: VarBuilder) -> Result<SqueezeNet
             FireConfig { activation },
             features.pp(at + 2),
         )?;
-        layers.push(Layer::Fire(block));
+        layers.push(Layer::Fire(Box::new(block)));
         channels = 2 * expand;
     }
     let last = Conv2dConfig { weight_init: Initializer::Normal { mean: 0.0, std: 0.01 }, ..conv };
@@ -183,7 +183,7 @@ pub struct SqueezeNet {
 #[derive(Debug, Clone)]
 enum Layer {
     Pool(MaxPool2d),
-    Fire(Fire),
+    Fire(Box<Fire>),
 }
 
 impl SqueezeNet {
@@ -228,7 +228,7 @@ impl Counted for SqueezeNet {
             for (at, layer) in self.layers.iter().enumerate() {
                 let layer: &dyn Counted = match layer {
                     Layer::Pool(pool) => pool,
-                    Layer::Fire(block) => block,
+                    Layer::Fire(block) => &**block,
                 };
                 y = counter.layer(&(at + 2).to_string(), layer, &y)?;
             }
