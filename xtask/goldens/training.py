@@ -33,8 +33,11 @@ def case(entries, make, inputs, upstreams, forward=lambda layer, x, step: layer(
     the evaluation, and the buffers.
     """
     state = make().state_dict()
-    for name in [name for name in state if name != "num_batches_tracked"]:
-        state[name] = 0.5 + sixteenths(torch.rand(state[name].shape))
+    for name in [name for name in state if not name.endswith("num_batches_tracked")]:
+        # Vectors are factors, biases and statistics; what has more axes mixes, with both signs.
+        shape = state[name].shape
+        mixes = len(shape) > 1
+        state[name] = sixteenths(torch.randn(shape) / 2) if mixes else 0.5 + sixteenths(torch.rand(shape))
     double = _results(make(), state, inputs, upstreams, forward, torch.float64)
     single = _results(make(), state, inputs, upstreams, forward, torch.float32)
     case = entries | {"steps": len(inputs) - 1, "state": list(state), "results": list(double)}

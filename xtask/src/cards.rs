@@ -29,7 +29,7 @@ struct UnitCrate {
 }
 
 /// The crates whose files are units.
-const UNIT_CRATES: [UnitCrate; 4] = [
+const UNIT_CRATES: [UnitCrate; 5] = [
     UnitCrate {
         name: "taper-core",
         shared: &[
@@ -43,6 +43,7 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "optim/memory.rs",
             "optim/moments.rs",
             "optim/step.rs",
+            "parameters",
             "parameters.rs",
             "planes.rs",
             "state.rs",
@@ -93,6 +94,10 @@ const UNIT_CRATES: [UnitCrate; 4] = [
             "weight.rs",
             "weight/parameters.rs",
         ],
+    },
+    UnitCrate {
+        name: "taper-bottleneck",
+        shared: &["lib.rs", "block.rs", "block/branch_end.rs", "count", "count.rs", "network.rs"],
     },
     UnitCrate { name: "taper-classical", shared: &["lib.rs", "error.rs", "matrix.rs"] },
 ];

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::cards::{Unit, units};
-use crate::process::{cargo, run, target_folder};
+use crate::process::{cargo, output, run, target_folder};
 use crate::tree;
 
 /// Where the catalogue is, relative to the root.
@@ -23,13 +24,17 @@ const FIGURES: &str = "docs/figures";
 /// The package whose units have curves, and the example that draws them.
 const DRAWN: (&str, &str) = ("taper-losses", "curves");
 
+/// The package whose units have costs, and the example that prints their tables.
+const COUNTED: (&str, &str) = ("taper-bottleneck", "costs");
+
 /// Writes the page and its figures.
 pub(crate) fn write(root: &Path) -> Result<()> {
     let figures = root.join(FIGURES).join(DRAWN.0);
     remove(&figures)?;
     draw(root, &figures)?;
     let path = root.join(PATH);
-    fs::write(&path, text(root)?).with_context(|| format!("writing {}", path.display()))
+    fs::write(&path, text(root, &costs(root)?)?)
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// An error where the page or a figure is not what would be written.
@@ -53,7 +58,7 @@ pub(crate) fn check(root: &Path) -> Result<()> {
     }
     // No file is as stale as an old one.
     let there = fs::read_to_string(root.join(PATH)).unwrap_or_default();
-    match first_difference(&there, &text(root)?) {
+    match first_difference(&there, &text(root, &costs(root)?)?) {
         None => Ok(()),
         Some(difference) => stale(PATH, &difference),
     }
@@ -69,10 +74,20 @@ fn remove(folder: &Path) -> Result<()> {
 }
 
 fn draw(root: &Path, folder: &Path) -> Result<()> {
-    let (package, example) = DRAWN;
+    run(example(root, DRAWN).arg("--").arg(folder))
+}
+
+/// The tables of what units cost.
+fn costs(root: &Path) -> Result<String> {
+    output(&mut example(root, COUNTED))
+}
+
+/// Runs an example of a package.
+fn example(root: &Path, (package, example): (&str, &str)) -> Command {
     let mut command = cargo();
-    command.args(["run", "--quiet", "--locked", "--package", package, "--example", example, "--"]);
-    run(command.arg(folder).current_dir(root))
+    command.args(["run", "--quiet", "--locked", "--package", package, "--example", example]);
+    command.current_dir(root);
+    command
 }
 
 /// The figures of a package, by their names.
@@ -80,12 +95,13 @@ fn figures(root: &Path, package: &str) -> Result<Vec<(PathBuf, String)>> {
     tree::texts(&root.join(FIGURES).join(package), Path::new(""), "svg")
 }
 
-/// The catalogue's text.
-fn text(root: &Path) -> Result<String> {
+/// The catalogue's text, with these tables of costs.
+fn text(root: &Path, costs: &str) -> Result<String> {
     let mut text = HEAD.to_owned();
     let (mut package, mut drawn) = ("", Vec::new());
     for unit in units(root)? {
         if unit.package != package {
+            text += &after(package, costs);
             package = unit.package;
             drawn = figures(root, package)?.into_iter().map(|(name, _)| name).collect();
             let (title, line) = match drawn.is_empty() {
@@ -101,7 +117,13 @@ fn text(root: &Path) -> Result<String> {
         }
         text += "\n";
     }
+    text += &after(package, costs);
     Ok(text)
+}
+
+/// What follows the units of a package.
+fn after(package: &str, costs: &str) -> String {
+    if package == COUNTED.0 { format!("\n{costs}") } else { String::new() }
 }
 
 fn row(unit: &Unit) -> String {
@@ -204,7 +226,7 @@ mod tests {
     fn row(summary: &str, equation: &str) -> String {
         let source = format!("{summary}\n///\n/// # Equation\n{equation}\npub fn mae() {{}}\n");
         let root = tree(&[("crates/taper-losses/src/mae.rs", &source)]);
-        let page = text(root.path()).unwrap();
+        let page = text(root.path(), "").unwrap();
         let head = "\n## taper-losses\n\n| unit | what it is | equation |\n|---|---|---|\n";
         page.split_once(head).unwrap().1.to_owned()
     }
@@ -244,7 +266,7 @@ mod tests {
             ),
             ("docs/figures/taper-losses/mae.svg", ""),
         ]);
-        let page = text(root.path()).unwrap();
+        let page = text(root.path(), "").unwrap();
         let rows: Vec<_> = page.lines().rev().take(2).collect();
         assert!(rows[1].ends_with(
             "| One. | 1 | <img src=\"figures/taper-losses/mae.svg\" width=\"260\" alt=\"mae: value and gradient\"> |"

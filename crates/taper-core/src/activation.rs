@@ -1,17 +1,18 @@
 //! Elementwise nonlinearities with PyTorch's values and gradients.
 
-use candle_core::{Module, Result, Tensor};
+use candle_core::{Module, Result, Shape, Tensor};
 use serde::{Deserialize, Serialize};
 use taper_kernels::buffer;
 
 use crate::Error;
-use crate::op::{self, Destination, Operation, Scalar, Values};
+use crate::op::{self, Destination, Operation, Scalar, Values, Work};
 
 /// An elementwise nonlinearity.
 ///
 /// # Equation
 /// - `Identity`: x
 /// - `Relu`: max(x, 0)
+/// - `Relu6`: min(max(x, 0), 6)
 /// - `LeakyRelu { negative_slope: a }`: x where x > 0, else a · x
 /// - `Sigmoid`: σ(x) = 1 / (1 + exp(−x))
 /// - `Tanh`: tanh(x)
@@ -31,7 +32,7 @@ use crate::op::{self, Destination, Operation, Scalar, Values};
 /// its gradient keeps its relative precision.
 ///
 /// # Deviations
-/// 1. From candle: the derivative of `Relu` at 0 is 0, as in PyTorch; that of `Gelu` is not built from
+/// 1. From candle: the derivative of `Relu` at 0 is 0, and of `Relu6` at 0 and 6, as in PyTorch; that of `Gelu` is not built from
 ///    constants of six digits.
 /// 2. From PyTorch: `Softplus` has no threshold above which it becomes the identity (at most 2e-9
 ///    apart).
@@ -40,6 +41,7 @@ use crate::op::{self, Destination, Operation, Scalar, Values};
 /// An x that is not floating-point.
 ///
 /// # References
+/// - Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10 (ReLU6).
 /// - Hendrycks and Gimpel 2016, Gaussian error linear units, <https://arxiv.org/abs/1606.08415>.
 /// - Ramachandran, Zoph and Le 2017, Searching for activation functions (SiLU),
 ///   <https://arxiv.org/abs/1710.05941>.
@@ -64,6 +66,8 @@ pub enum Activation {
     Identity,
     /// max(x, 0).
     Relu,
+    /// max(x, 0), but at most 6.
+    Relu6,
     /// x above 0, a little of it below.
     LeakyRelu {
         /// The slope below 0.
@@ -106,6 +110,7 @@ impl Activation {
         match self {
             Self::Identity => taper_kernels::Activation::Identity,
             Self::Relu => taper_kernels::Activation::Relu,
+            Self::Relu6 => taper_kernels::Activation::Relu6,
             Self::LeakyRelu { negative_slope } => {
                 taper_kernels::Activation::LeakyRelu(negative_slope)
             }
@@ -133,6 +138,10 @@ impl Activation {
             Self::Identity => Ok(x.clone()),
             // A choice rather than a product, which would be NaN at infinity; NaN goes through.
             Self::Relu => x.le(0.0)?.where_cond(&x.zeros_like()?, x),
+            Self::Relu6 => {
+                let x = Self::Relu.composed(x)?;
+                x.ge(6.0)?.where_cond(&(x.ones_like()? * 6.0)?, &x)
+            }
             Self::LeakyRelu { negative_slope } => x.gt(0.0)?.where_cond(x, &(x * negative_slope)?),
             Self::Sigmoid => candle_nn::ops::sigmoid(x),
             Self::Tanh => x.tanh(),
@@ -167,6 +176,10 @@ impl Operation for FusedActivation {
         }
         Ok(())
     }
+
+    fn work(&self, arguments: &[&Shape]) -> Work {
+        Work::default().activated(arguments[0].elem_count(), self.0)
+    }
 }
 
 /// Both parts choose by the same mask, so their slopes at 0 add up to 1 - 1/2.
@@ -191,6 +204,7 @@ mod tests {
             let x = Var::from_tensor(&values)?;
             for activation in [
                 Activation::Relu,
+                Activation::Relu6,
                 Activation::LeakyRelu { negative_slope: -0.3 },
                 Activation::Sigmoid,
                 Activation::Tanh,

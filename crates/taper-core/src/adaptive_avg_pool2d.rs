@@ -3,7 +3,7 @@
 use candle_core::{Module, Tensor};
 use taper_kernels::{AdaptiveAveragePool, Update};
 
-use crate::op::{Scalar, Values};
+use crate::op::{Field, Scalar, Values, Window, Work};
 use crate::planes::{Images, PlaneKernel, Terms, product};
 use crate::{Error, Result, Size2d};
 
@@ -67,6 +67,11 @@ impl AdaptiveAvgPool2d {
         }
         Ok(Self { output_size })
     }
+
+    /// The rows and columns of the output.
+    pub fn output_size(&self) -> Size2d {
+        self.output_size
+    }
 }
 
 impl Module for AdaptiveAvgPool2d {
@@ -77,7 +82,7 @@ impl Module for AdaptiveAvgPool2d {
             input: (images.height, images.width),
             output: (self.output_size.height, self.output_size.width),
         };
-        images.apply(kernel, |kernel, x| composed(kernel.output, x))
+        images.apply(kernel, |_| work(&kernel), |kernel, x| composed(kernel.output, x))
     }
 }
 
@@ -95,6 +100,21 @@ impl PlaneKernel for AdaptiveAveragePool {
     fn backward<T: Scalar>(&self, values: Values<'_, T>, gradient: &mut [T], update: Update) {
         AdaptiveAveragePool::backward(*self, values.upstream, gradient, update);
     }
+}
+
+/// An addition for each element of x, whatever the windows.
+fn work(kernel: &AdaptiveAveragePool) -> Work {
+    let AdaptiveAveragePool { planes, input, output } = *kernel;
+    let window = |input: usize, output: usize| {
+        let kernel = input / output;
+        let even = input.is_multiple_of(output);
+        even.then_some(Window { kernel, stride: kernel, dilation: 1, padding: 0 })
+    };
+    let field = match (window(input.0, output.0), window(input.1, output.1)) {
+        (Some(rows), Some(columns)) if output != (1, 1) => Field::Window([rows, columns]),
+        _ => Field::Whole,
+    };
+    Work { field, ..Work::of_elements(planes * input.0 * input.1, 1) }
 }
 
 /// The twin in candle's operations: a product with a matrix on each side.

@@ -110,6 +110,23 @@ impl AvgPool2d {
         })
     }
 
+    /// The size of the window.
+    pub fn kernel_size(&self) -> Size2d {
+        self.windows.kernel_size
+    }
+
+    /// How the window moves and what it divides by; its stride is said.
+    pub fn config(&self) -> AvgPool2dConfig {
+        let Windows { stride, padding, ceil_mode, .. } = self.windows;
+        AvgPool2dConfig {
+            stride: Some(stride),
+            padding,
+            ceil_mode,
+            count_include_pad: self.count_padding,
+            divisor_override: self.divisor,
+        }
+    }
+
     fn kernel(&self, images: Images<'_>) -> Result<AveragePool> {
         let [rows, columns] = self.windows.over("AvgPool2d::forward", images)?;
         let (count_padding, divisor) = (self.count_padding, self.divisor);
@@ -121,7 +138,11 @@ impl Module for AvgPool2d {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let images = Images::of("AvgPool2d::forward", x)?;
         let kernel = self.kernel(images)?;
-        images.apply(kernel, |kernel, x| self.composed(*kernel, x))
+        images.apply(
+            kernel,
+            |outputs| self.windows.work(outputs),
+            |kernel, x| self.composed(*kernel, x),
+        )
     }
 }
 

@@ -157,6 +157,12 @@ impl Conv2d {
         Ok(Self { weight, bias, config })
     }
 
+    /// The same layer with this activation of its output.
+    pub fn with_activation(mut self, activation: Activation) -> Self {
+        self.config.activation = activation;
+        self
+    }
+
     /// The weight, (out_channels, in_channels / groups, height, width).
     pub fn weight(&self) -> &Tensor {
         &self.weight

@@ -1,10 +1,10 @@
 //! What [`Conv2d`](crate::Conv2d) and [`ConvTranspose2d`](crate::ConvTranspose2d) share: the operation, its
 //! composed twin, and the checks of their tensors.
 
-use candle_core::{DType, Module, Tensor};
+use candle_core::{DType, Module, Shape, Tensor};
 use taper_kernels::{Axis, Convolution, buffer};
 
-use crate::op::{self, Destination, Operation, Scalar, Values};
+use crate::op::{self, Destination, Field, Operation, Scalar, Values, Window, Work};
 use crate::{Activation, Error, Result, Size2d};
 
 /// From the images under the kernel to those of its places, or back.
@@ -51,6 +51,25 @@ impl ConvolutionOp {
         match self.direction {
             Direction::Forward => [batch, outputs, height.output, width.output],
             Direction::Transposed => [batch, inputs, height.input, width.input],
+        }
+    }
+
+    /// What one place of the result sees.
+    fn field(self) -> Field {
+        let window = |axis: Axis| {
+            let Axis { kernel, stride, padding, dilation, .. } = axis;
+            match self.direction {
+                Direction::Forward => Some(Window { kernel, stride, dilation, padding }),
+                // Without a stride it is a convolution by the kernel turned round.
+                Direction::Transposed => {
+                    let padding = (dilation * (kernel - 1)).checked_sub(padding)?;
+                    (stride == 1).then_some(Window { kernel, stride, dilation, padding })
+                }
+            }
+        };
+        match (window(self.shape.height), window(self.shape.width)) {
+            (Some(rows), Some(columns)) => Field::Window([rows, columns]),
+            _ => Field::Whole,
         }
     }
 
@@ -276,6 +295,19 @@ impl Operation for Fused {
             of_bias,
         );
         Ok(())
+    }
+
+    fn work(&self, arguments: &[&Shape]) -> Work {
+        let Convolution { batch, inputs, outputs, groups, height, width } = self.op.shape;
+        // Every tap of every place under the kernel, in either direction.
+        let places = batch * height.output * width.output;
+        let taps = inputs / groups * height.kernel * width.kernel;
+        let macs = (places * outputs * taps) as u64;
+        let elements = self.op.result().iter().product();
+        let bias = Work::of_elements(elements, u64::from(arguments.len() > 2));
+        let field = self.op.field();
+        Work { macs, flops: 2 * macs + bias.flops, field, ..bias }
+            .activated(elements, self.activation)
     }
 }
 

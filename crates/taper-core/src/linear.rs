@@ -1,11 +1,11 @@
 //! The fully connected layer.
 
-use candle_core::{D, Module, Tensor};
+use candle_core::{D, Module, Shape, Tensor};
 use candle_nn::VarBuilder;
 use taper_kernels::buffer;
 
 use crate::initializer::affine;
-use crate::op::{self, Destination, Operation, Scalar, Values};
+use crate::op::{self, Destination, Field, Operation, Scalar, Values, Work};
 use crate::{Activation, Error, FanMode, Initializer, Nonlinearity, Result};
 
 /// How [`linear`] makes a layer.
@@ -233,19 +233,30 @@ impl Operation for FusedLinear {
         );
         Ok(())
     }
+
+    fn work(&self, arguments: &[&Shape]) -> Work {
+        let taper_kernels::Linear { rows, inputs, outputs } = self.sizes;
+        let (macs, elements) = ((rows * inputs * outputs) as u64, rows * outputs);
+        let bias = Work::of_elements(elements, u64::from(arguments.len() > 2));
+        // A sample that is features alone has no places: all of it is seen.
+        let field = if arguments[0].rank() == 2 { Field::Whole } else { Field::Point };
+        Work { macs, flops: 2 * macs + bias.flops, field, ..bias }
+            .activated(elements, self.activation)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device, Shape, Var};
+    use candle_core::{DType, Device, Var};
 
     use super::*;
     use crate::stream;
     use crate::testing::assert_close;
 
-    const ACTIVATIONS: [Activation; 8] = [
+    const ACTIVATIONS: [Activation; 9] = [
         Activation::Identity,
         Activation::Relu,
+        Activation::Relu6,
         Activation::LeakyRelu { negative_slope: 0.1 },
         Activation::Sigmoid,
         Activation::Tanh,

@@ -91,6 +91,17 @@ impl MaxPool2d {
         let windows = Windows { kernel_size, stride, padding, dilation, ceil_mode };
         Ok(Self { windows: windows.checked("MaxPool2d::new")? })
     }
+
+    /// The size of the window.
+    pub fn kernel_size(&self) -> Size2d {
+        self.windows.kernel_size
+    }
+
+    /// How the window moves; its stride is said.
+    pub fn config(&self) -> MaxPool2dConfig {
+        let Windows { stride, padding, dilation, ceil_mode, .. } = self.windows;
+        MaxPool2dConfig { stride: Some(stride), padding, dilation, ceil_mode }
+    }
 }
 
 impl Module for MaxPool2d {
@@ -98,7 +109,11 @@ impl Module for MaxPool2d {
         let images = Images::of("MaxPool2d::forward", x)?;
         let [rows, columns] = self.windows.over("MaxPool2d::forward", images)?;
         let kernel = MaxPool { planes: images.planes, rows, columns };
-        images.apply(kernel, |_, x| composed([rows, columns], x))
+        images.apply(
+            kernel,
+            |outputs| self.windows.work(outputs),
+            |_, x| composed([rows, columns], x),
+        )
     }
 }
 

@@ -54,15 +54,17 @@
 //! ```
 
 mod graph;
+mod record;
 
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
 pub use taper_kernels::{Element, Update};
 
+pub use self::record::{Field, Step, Window, Work, record};
 pub use crate::gradients::Destination;
 
-/// A differentiable operation of one to four tensors of one dtype on the CPU. It sees elements in row-major order;
+/// A differentiable operation of one or more tensors of one dtype on the CPU. It sees elements in row-major order;
 /// the sizes that it needs are its own fields. Functions such as exp are at hand in f64, by `Element::to_f64(x)` and
 /// `T::of`, where no kernel has them in T.
 pub trait Operation: Send + Sync + 'static {
@@ -80,6 +82,11 @@ pub trait Operation: Send + Sync + 'static {
         values: Values<'_, T>,
         gradients: &mut [Destination<T>],
     ) -> Result<()>;
+
+    /// What the forward pass costs on arguments of these shapes, for [`record()`]; nothing, unless it says so.
+    fn work(&self, _arguments: &[&Shape]) -> Work {
+        Work::default()
+    }
 }
 
 /// What the way back starts from.
@@ -100,8 +107,8 @@ pub fn apply<O: Operation>(
     shape: impl Into<Shape>,
 ) -> Result<Tensor> {
     let (shape, name) = (shape.into(), O::NAME);
-    let Some(first) = arguments.first().filter(|_| arguments.len() <= 4) else {
-        bail!("{name}: an operation has one to four arguments, not {}", arguments.len());
+    let Some(first) = arguments.first() else {
+        bail!("{name}: an operation has at least one argument");
     };
     if let Some(other) = arguments.iter().find(|it| it.dtype() != first.dtype()) {
         bail!(
@@ -110,8 +117,10 @@ pub fn apply<O: Operation>(
             other.dtype()
         );
     }
-    let arguments = arguments.iter().map(|it| it.contiguous()).collect::<Result<Vec<_>>>()?;
-    by_dtype!(O::NAME, first.dtype(), T => {
+    let work = record::wanted(arguments, |shapes| operation.work(shapes));
+    let given = arguments;
+    let arguments = given.iter().map(|it| it.contiguous()).collect::<Result<Vec<_>>>()?;
+    let result = by_dtype!(O::NAME, first.dtype(), T => {
         let result = {
             let elements = arguments.iter().map(Elements::of).collect::<Result<Vec<_>>>()?;
             let slices = elements.iter().map(Elements::slice::<T>).collect::<Result<Vec<_>>>()?;
@@ -121,7 +130,11 @@ pub fn apply<O: Operation>(
             bail!("{name}: a result of {} elements does not fit the shape {shape:?}", result.len());
         }
         graph::insert(operation, &arguments, result, shape)
-    })
+    })?;
+    if let Some(work) = work {
+        record::add(name, given, &result, work);
+    }
+    Ok(result)
 }
 
 /// The places of the gradients for a kernel, as many as it has arguments; there is none for one that is not

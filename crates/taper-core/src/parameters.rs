@@ -1,5 +1,7 @@
 //! The named parameters of a model: seeded when they are made, ordered, saved and loaded.
 
+mod state_dict;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,8 +9,9 @@ use candle_core::{DType, Device, Shape, Tensor, Var};
 use candle_nn::init::NormalOrUniform;
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
+use safetensors::SafeTensors;
+use state_dict::{Entry, Strictness};
 
-use crate::state::check_form;
 use crate::{Error, Result, Snapshot, Stateful, Stream};
 
 /// The last parts of the names that PyTorch gives to what a layer remembers but never trains.
@@ -93,29 +96,44 @@ impl Parameters {
         snapshot.to_bytes()
     }
 
-    /// Takes every value from the bytes of a safetensors file; see [`Parameters::load`].
+    /// Takes every value from the bytes of a safetensors file, as [`Parameters::load`] takes it from a state dict.
     pub fn load_safetensors(&self, bytes: &[u8]) -> Result<()> {
-        self.load(&candle_core::safetensors::load_buffer(bytes, &Device::Cpu)?)
+        let file = SafeTensors::deserialize(bytes)?;
+        self.set_all(&file.iter().collect(), Strictness::StateDict)
     }
 
-    /// Takes every value from a state dict, whose names, shapes and dtypes must be exactly those here.
+    /// Takes every value from a state dict, which must have the names and shapes that are here.
+    ///
+    /// As PyTorch's `load_state_dict(strict=True)` does it:
+    ///
+    /// - Floating dtypes (f16, bf16, f32, f64) are converted to those here; a value that a smaller one does not hold
+    ///   becomes infinite. PyTorch converts whole numbers as well, and truth values; here these are errors.
+    /// - A `num_batches_tracked` that is not there is left as it is: PyTorch has no version of a safetensors file's
+    ///   layers, and takes it for one from before layers counted.
+    /// - A `num_batches_tracked` of a norm that has running statistics here and counts nothing is passed over, as
+    ///   torchvision's `FrozenBatchNorm2d` does.
+    ///
+    /// [`Stateful::restore`] allows none of this: what goes on from a saved state must be exactly what was saved.
     ///
     /// # Errors
-    /// Lists what is missing and what is not expected, or names the first tensor that does not fit.
-    /// After an error nothing has changed.
+    /// One that lists every tensor that is missing, unexpected, or of another shape or dtype, and where a prefix of the
+    /// names is all that differs, that prefix. After an error nothing has changed.
     pub fn load(&self, state: &HashMap<String, Tensor>) -> Result<()> {
-        self.set_all(&state.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect())
+        let state = state.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        self.set_all(&state, Strictness::StateDict)
     }
 
-    fn set_all(&self, state: &BTreeMap<&str, &Tensor>) -> Result<()> {
+    /// Sets all variables, or none.
+    fn set_all<E: Entry>(&self, state: &BTreeMap<&str, E>, strictness: Strictness) -> Result<()> {
         let variables = self.store.variables();
-        check_names(&variables, state)?;
-        // All values are checked, moved and copied (one may be a view of a variable) before the first
-        // one is set.
+        state_dict::check(&variables, state, strictness)?;
+        // All values are made, and copied (one may be a view of a variable), before the first one is set.
         let mut values = Vec::with_capacity(variables.len());
-        for ((name, var), tensor) in variables.iter().zip(state.values()) {
-            check_form(name, var, tensor)?;
-            values.push((var, tensor.to_device(var.device())?.copy()?));
+        for (name, var) in variables.iter() {
+            // What may be missing keeps its value.
+            let Some(entry) = state.get(name.as_str()) else { continue };
+            let value = entry.value()?.to_dtype(var.dtype())?.to_device(var.device())?;
+            values.push((var, value.copy()?));
         }
         for (var, value) in values {
             var.set(&value)?;
@@ -134,7 +152,7 @@ impl Stateful for Parameters {
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<()> {
-        self.set_all(&snapshot.tensors().collect())
+        self.set_all(&snapshot.tensors().collect(), Strictness::Exact)
     }
 }
 
@@ -237,23 +255,4 @@ fn is_buffer(name: &str, variables: &BTreeMap<String, Var>) -> bool {
         [last, ..] => BUFFERS.contains(&last),
         [] => false,
     }
-}
-
-fn check_names(variables: &BTreeMap<String, Var>, state: &BTreeMap<&str, &Tensor>) -> Result<()> {
-    let missing: Vec<&str> =
-        variables.keys().map(String::as_str).filter(|name| !state.contains_key(name)).collect();
-    let unexpected: Vec<&str> =
-        state.keys().copied().filter(|name| !variables.contains_key(*name)).collect();
-    let Some(first) = missing.first().or(unexpected.first()) else {
-        return Ok(());
-    };
-    let list = |names: &[&str]| {
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-    };
-    let reason = format!(
-        "the names should be exactly the model's; missing: {}; not expected: {}",
-        list(&missing),
-        list(&unexpected)
-    );
-    Err(Error::state(*first, reason))
 }

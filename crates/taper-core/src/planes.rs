@@ -1,9 +1,9 @@
 //! What the layers that treat each plane (height, width) of a batch of images by itself have in common.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 use taper_kernels::{PoolAxis, Update, buffer};
 
-use crate::op::{self, Destination, Operation, Scalar, Values};
+use crate::op::{self, Destination, Field, Operation, Scalar, Values, Window, Work};
 use crate::{Error, Result, Size2d};
 
 /// A kernel from planes to planes, made for the sizes of one input.
@@ -56,10 +56,12 @@ impl<'a> Images<'a> {
     }
 
     /// The kernel's output, or where there is no kernel that of its twin, which takes and gives tensors of
-    /// shape (planes, height, width). Half precision is widened to f32 before and narrowed again after.
+    /// shape (planes, height, width). Half precision is widened to f32 before and narrowed again after. `work` tells
+    /// what an output of so many elements costs.
     pub(crate) fn apply<K: PlaneKernel + 'static>(
         self,
         kernel: K,
+        work: impl FnOnce(usize) -> Work,
         composed: impl FnOnce(&K, &Tensor) -> candle_core::Result<Tensor>,
     ) -> candle_core::Result<Tensor> {
         let dtype = self.x.dtype();
@@ -71,7 +73,8 @@ impl<'a> Images<'a> {
         let shape = replaced(self.x.dims(), kernel.output());
         let y = if op::has_kernels(&wide) {
             let length = shape.iter().product();
-            op::apply(OverPlanes { kernel, length }, &[&wide], shape)?
+            let work = work(length);
+            op::apply(OverPlanes { kernel, length, work }, &[&wide], shape)?
         } else {
             composed(&kernel, &wide.reshape((self.planes, self.height, self.width))?)?
                 .reshape(shape)?
@@ -90,6 +93,7 @@ fn replaced(dims: &[usize], (height, width): (usize, usize)) -> Vec<usize> {
 struct OverPlanes<K> {
     kernel: K,
     length: usize,
+    work: Work,
 }
 
 impl<K: PlaneKernel + 'static> Operation for OverPlanes<K> {
@@ -111,6 +115,10 @@ impl<K: PlaneKernel + 'static> Operation for OverPlanes<K> {
             self.kernel.backward(values, gradient, update);
         }
         Ok(())
+    }
+
+    fn work(&self, _: &[&Shape]) -> Work {
+        self.work
     }
 }
 
@@ -142,6 +150,17 @@ impl Windows {
             return Err(Error::argument(operation, "padding", expected, received));
         }
         Ok(self)
+    }
+
+    /// What an output of so many elements costs.
+    pub(crate) fn work(self, outputs: usize) -> Work {
+        let Self { kernel_size: k, stride: s, padding: p, dilation: d, .. } = self;
+        let window =
+            |kernel, stride, dilation, padding| Window { kernel, stride, dilation, padding };
+        let rows = window(k.height, s.height, d.height, p.height);
+        let columns = window(k.width, s.width, d.width, p.width);
+        let places = (k.height * k.width) as u64;
+        Work { field: Field::Window([rows, columns]), ..Work::of_elements(outputs, places) }
     }
 
     /// The windows over these images, down the columns and along the rows.

@@ -4,7 +4,7 @@ use candle_core::{Module, Tensor};
 use serde::{Deserialize, Serialize};
 use taper_kernels::{Update, Upsample, UpsampleAxis};
 
-use crate::op::{Scalar, Values};
+use crate::op::{Field, Scalar, Values, Work};
 use crate::planes::{Images, PlaneKernel, Terms, product};
 use crate::{Error, Result, Size2d};
 
@@ -132,6 +132,17 @@ impl Upsample2d {
         Ok(Upsample { planes, rows, columns })
     }
 
+    /// What an output of so many elements costs, of an image of the `same` size or another.
+    fn work(&self, outputs: usize, same: bool) -> Work {
+        let flops = match self.mode {
+            UpsampleMode::Nearest => 0,
+            // Four products and three sums.
+            UpsampleMode::Bilinear { .. } => 7,
+        };
+        let field = if same { Field::Point } else { Field::Whole };
+        Work { field, ..Work::of_elements(outputs, flops) }
+    }
+
     fn axis(&self, input: usize, output: usize, scale: Option<f64>) -> UpsampleAxis {
         match self.mode {
             UpsampleMode::Nearest => UpsampleAxis::nearest(input, output, scale),
@@ -146,7 +157,12 @@ impl Module for Upsample2d {
     fn forward(&self, x: &Tensor) -> candle_core::Result<Tensor> {
         let images = Images::of("Upsample2d::forward", x)?;
         let kernel = self.kernel(images)?;
-        images.apply(kernel, |kernel, x| self.composed(kernel, x))
+        let same = kernel.output() == (images.height, images.width);
+        images.apply(
+            kernel,
+            |outputs| self.work(outputs, same),
+            |kernel, x| self.composed(kernel, x),
+        )
     }
 }
 

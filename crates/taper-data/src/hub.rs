@@ -1,4 +1,4 @@
-//! Downloads from the Hugging Face hub, through its cache, into the store of verified data sets.
+//! Downloads from the Hugging Face hub, through its cache: data sets, into the store of verified ones, and weights.
 //!
 //! Files come into the cache that all the hub's tools share, and only what has the size and the SHA-256 that the hub has on
 //! record for them at the resolved commit is called by its name there.
@@ -6,9 +6,12 @@
 mod cache;
 mod client;
 mod transfer;
+mod weights;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use hf_hub::repository::RepoTypeAny;
 
 use crate::card::Card;
 use crate::import::parquet;
@@ -16,11 +19,13 @@ use crate::store::{DataStore, Files, ReadPart, Record, State};
 use crate::{DataName, Error, Result};
 use cache::Cache;
 use client::Hub;
+pub use weights::{Weights, download_weights};
 
-/// How a data set is fetched.
+/// How a data set or a file of weights is fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DownloadOptions {
-    /// The branch, tag or commit to fetch, in place of the card's commit; the content is verified all the same.
+    /// The branch, tag or commit to fetch. A data set has its card's commit where there is none, and its content is verified
+    /// all the same; weights have what `main` is at.
     pub revision: Option<String>,
     /// Whether the network is left alone: only what the hub's cache has is used.
     pub offline: bool,
@@ -37,7 +42,7 @@ pub struct DownloadOptions {
 }
 
 impl Default for DownloadOptions {
-    /// The card's commit, by the network, as the environment says; 5 attempts a second apart and more, a minute's patience.
+    /// The card's commit or `main`, by the network, as the environment says; 5 attempts a second apart and more, a minute's patience.
     fn default() -> Self {
         Self {
             revision: None,
@@ -131,13 +136,11 @@ pub fn download(
         _ => {}
     }
     let revision = options.revision.as_deref().unwrap_or(&card.revision);
-    let hub = Hub::new(&place.repository, options, on)?;
-    let cache = Cache::new(hub.cache_folder(), &place.repository);
+    let kind = RepoTypeAny::Dataset;
+    let hub = Hub::new(kind, &place.repository, options, on)?;
+    let cache = Cache::new(hub.cache_folder(), kind, &place.repository);
     let names: Vec<&str> = card.files.iter().map(|file| file.name.as_str()).collect();
-    let (commit, files) = match options.offline {
-        true => cache.offline(revision, &names)?,
-        false => online(&hub, &cache, revision, &names)?,
-    };
+    let (commit, files) = fetched(&hub, &cache, revision, &names)?;
     on(Event::Decoding);
     let parts = card.parts.iter().map(|part| read(&card, &part.name, &files));
     let parts = parts.collect::<Result<Vec<_>>>()?;
@@ -152,13 +155,16 @@ struct Fetched {
     sha256: String,
 }
 
-/// Resolves the revision and brings its files into the cache.
-fn online(
+/// The commit of the revision, and its files in the cache, brought there where the network is not to be left alone.
+fn fetched(
     hub: &Hub<'_>,
     cache: &Cache,
     revision: &str,
     names: &[&str],
 ) -> Result<(String, Vec<Fetched>)> {
+    if hub.is_offline() {
+        return cache.offline(revision, names);
+    }
     let commit = hub.commit(revision)?;
     let mut files = Vec::new();
     for file in hub.listed(&commit, names)? {

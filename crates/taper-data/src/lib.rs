@@ -57,7 +57,7 @@ pub use dataset::{ImageDataset, Pixels};
 pub use digits::digits;
 pub use error::{Error, Result};
 #[cfg(feature = "hub")]
-pub use hub::{DownloadOptions, Event, download};
+pub use hub::{DownloadOptions, Event, Weights, download, download_weights};
 #[cfg(feature = "images")]
 pub use import::import;
 pub use label_noise::{LabelNoise, noisy_labels};

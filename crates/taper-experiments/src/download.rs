@@ -1,7 +1,8 @@
-//! `taper download`: data sets from the hub or from files at hand, verified and kept.
+//! `taper download`: data sets from the hub or from files at hand, and published weights, verified and kept.
 
 #[cfg(feature = "hub")]
 mod progress;
+mod weights;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,12 +11,17 @@ use clap::{Args as _, FromArgMatches};
 use taper_data::{DataName, DataStore, Proof, Record, State, cards};
 use taper_lab::{BoxError, Extension, say, table};
 
-/// Fetches data sets from the Hugging Face hub, or reads them from files at hand, verifies them, and keeps them.
+/// Fetches data sets or published weights from the Hugging Face hub, or reads data sets from files at hand, verifies them,
+/// and keeps them.
 #[derive(Debug, clap::Args)]
 struct Args {
     /// The data sets. A name with `-` and more, such as cifar10-jpeg, is a variant: whatever the files hold is kept under
     /// it, apart from the data set itself, unless that is what they hold.
-    #[arg(required_unless_present_any = ["all", "list"], conflicts_with_all = ["all", "list"], value_name = "NAME")]
+    #[arg(
+        required_unless_present_any = ["all", "list", "weights"],
+        conflicts_with_all = ["all", "list", "weights"],
+        value_name = "NAME"
+    )]
     names: Vec<DataName>,
     /// All data sets that there are cards of.
     #[arg(long, conflicts_with = "list")]
@@ -27,7 +33,13 @@ struct Args {
     /// leaves the network alone.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["all", "list", "revision"])]
     from: Option<PathBuf>,
-    /// Another branch, tag or commit than the card's; the content is verified all the same.
+    /// The published weights of this repository of the hub, a safetensors file, instead of data sets.
+    #[arg(long, value_name = "OWNER/NAME", conflicts_with_all = ["all", "list", "from"])]
+    weights: Option<String>,
+    /// Another file of weights than model.safetensors.
+    #[arg(long, value_name = "FILE", requires = "weights")]
+    file: Option<String>,
+    /// Another branch, tag or commit than the card's, or of weights than main; what comes is verified all the same.
     #[arg(long, value_name = "REVISION", conflicts_with = "list")]
     revision: Option<String>,
     /// Leaves the network alone and takes what the hub's cache has.
@@ -46,6 +58,9 @@ pub(crate) fn extension() -> Extension {
 
 fn run(matches: &clap::ArgMatches, out: &mut dyn Write) -> Result<(), BoxError> {
     let args = Args::from_arg_matches(matches)?;
+    if let Some(repository) = &args.weights {
+        return Ok(say(out, weights::fetch(repository, &args)?)?);
+    }
     let store = DataStore::of_user()?;
     if args.list {
         return Ok(say(out, list(&store)?)?);
@@ -90,23 +105,33 @@ fn fetch(name: &DataName, args: &Args, store: &DataStore) -> Result<Record, BoxE
         let wait = || progress.observe(&taper_data::Event::Waiting);
         return Ok(taper_data::import(name, folder, store, wait)?);
     }
-    let options = taper_data::DownloadOptions {
-        revision: args.revision.clone(),
-        offline: args.offline,
-        ..Default::default()
-    };
-    let result = taper_data::download(name, &options, store, &|event| progress.observe(&event));
+    let result =
+        taper_data::download(name, &options(args), store, &|event| progress.observe(&event));
     progress.close();
     Ok(result?)
 }
 
+#[cfg(feature = "hub")]
+fn options(args: &Args) -> taper_data::DownloadOptions {
+    taper_data::DownloadOptions {
+        revision: args.revision.clone(),
+        offline: args.offline,
+        ..Default::default()
+    }
+}
+
 #[cfg(not(feature = "hub"))]
 fn fetch(name: &DataName, _: &Args, _: &DataStore) -> Result<Record, BoxError> {
-    Err(format!(
-        "this `taper` was built without downloads. In a checkout, `cargo xtask download {name}` builds them; an installed \
-         one has them after `cargo install --path crates/taper-experiments --features hub`"
+    Err(without_downloads(&name.to_string()))
+}
+
+#[cfg(not(feature = "hub"))]
+fn without_downloads(arguments: &str) -> BoxError {
+    format!(
+        "this `taper` was built without downloads. In a checkout, `cargo xtask download {arguments}` builds them; an \
+         installed one has them after `cargo install --path crates/taper-experiments --features hub`"
     )
-    .into())
+    .into()
 }
 
 /// What is here now, whose it is, and what shows it.

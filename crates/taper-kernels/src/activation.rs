@@ -13,6 +13,8 @@ pub enum Activation {
     Identity,
     /// max(x, 0).
     Relu,
+    /// min(max(x, 0), 6).
+    Relu6,
     /// x above 0, this slope times x elsewhere.
     LeakyRelu(f64),
     /// 1 / (1 + e⁻ˣ).
@@ -30,10 +32,12 @@ pub enum Activation {
 impl Activation {
     /// Whether the derivative can be told from the output alone, so that the input need not be kept.
     ///
-    /// A leaky rectifier with a slope of 0 or below hides the sign of its input.
+    /// A rectifier with a ceiling is at 6 where its input is at least 6, and nowhere else: there the derivative is 0. A leaky one
+    /// with a slope of 0 or below hides the sign of its input.
     pub fn invertible(self) -> bool {
         match self {
-            Self::Identity | Self::Relu | Self::Sigmoid | Self::Tanh | Self::Softplus => true,
+            Self::Identity | Self::Relu | Self::Relu6 => true,
+            Self::Sigmoid | Self::Tanh | Self::Softplus => true,
             Self::LeakyRelu(slope) => slope > 0.0,
             Self::Gelu | Self::Silu => false,
         }
@@ -74,6 +78,7 @@ pub(crate) fn apply<I: Isa, T: Element>(activation: Activation, x: &mut [T]) {
     match activation {
         Activation::Identity => {}
         Activation::Relu => each(x, relu),
+        Activation::Relu6 => each(x, relu6),
         Activation::LeakyRelu(slope) => {
             let slope = T::of(slope);
             each(x, |x| if x > T::ZERO { x } else { x * slope });
@@ -96,7 +101,7 @@ pub(crate) fn pull<I: Isa, T: Element>(
 ) {
     match activation {
         Activation::Identity => gradient.copy_from_slice(upstream),
-        Activation::Relu | Activation::LeakyRelu(_) => {
+        Activation::Relu | Activation::Relu6 | Activation::LeakyRelu(_) => {
             pull_from_output::<I, T>(activation, x, upstream, gradient);
         }
         Activation::Sigmoid => zip(x, upstream, gradient, |x, g| {
@@ -133,6 +138,10 @@ pub(crate) fn pull_from_output<I: Isa, T: Element>(
         Activation::Relu => {
             zip(y, upstream, gradient, |y, g| if y <= T::ZERO { T::ZERO } else { g })
         }
+        Activation::Relu6 => {
+            let most = T::of(6.0);
+            zip(y, upstream, gradient, |y, g| if y <= T::ZERO || y >= most { T::ZERO } else { g });
+        }
         Activation::LeakyRelu(slope) => {
             let slope = T::of(slope);
             zip(y, upstream, gradient, |y, g| if y > T::ZERO { g } else { g * slope });
@@ -148,6 +157,13 @@ pub(crate) fn pull_from_output<I: Isa, T: Element>(
             gradient.copy_from_slice(upstream);
         }
     }
+}
+
+/// min(max(x, 0), 6); NaN goes through.
+#[inline(always)]
+fn relu6<T: Element>(x: T) -> T {
+    let (x, most) = (relu(x), T::of(6.0));
+    if x > most { most } else { x }
 }
 
 /// 1 / (1 + e⁻ˣ), by the exponential that does not overflow.

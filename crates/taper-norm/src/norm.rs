@@ -5,7 +5,7 @@ mod convert;
 
 use candle_core::{Module, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
-use taper_core::Result;
+use taper_core::{Activation, Result, add};
 
 pub use config::NormConfig;
 
@@ -171,7 +171,7 @@ impl Norm {
         match self {
             Self::None => {
                 expect_like_x("Norm::forward_residual_t", "residual", residual, x)?;
-                x + residual
+                Ok(add(x, residual, Activation::Identity)?)
             }
             Self::Batch(norm) => norm.forward_residual_t(x, residual, train),
             Self::BatchRenorm(norm) => norm.forward_residual_t(x, residual, train),
@@ -187,7 +187,7 @@ impl Norm {
             Self::Instance(norm) => norm.forward_residual_t(x, residual, train),
             Self::LocalResponse(norm) => {
                 expect_like_x("Norm::forward_residual_t", "residual", residual, x)?;
-                norm.forward(x)? + residual
+                Ok(add(&norm.forward(x)?, residual, Activation::Identity)?)
             }
         }
     }
@@ -220,7 +220,7 @@ fn over_channels(
     let y = forward(&channels_last(x)?)?;
     let mut back: Vec<usize> = (0..x.rank() - 1).collect();
     back.insert(1, x.rank() - 1);
-    y.permute(back)?.contiguous()
+    y.permute(back)
 }
 
 /// x (N, C, places...) as (N, places..., C).

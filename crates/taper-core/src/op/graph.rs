@@ -13,17 +13,17 @@
 //! that depends on it, with the number of gradients that are waiting there. What candle's own operations find for the
 //! result comes by the node of the result, which puts it into the same mailbox.
 
+mod fork;
+
 use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Device, Layout, Result, Shape, Tensor, TensorId,
-    bail,
-};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, TensorId, bail};
 use taper_kernels::Element;
 
+use self::fork::Node;
 use super::{Destination, Elements, Operation, Scalar, Values, storage};
 
 /// The result of an operation on these contiguous arguments, as a tensor from which gradients find back.
@@ -38,7 +38,7 @@ pub(super) fn insert<O: Operation, T: Scalar>(
     if tracked.is_empty() {
         return Tensor::from_vec(result, shape, &Device::Cpu);
     }
-    let (arrived, later) = (Arc::new(Mailbox::default()), Arc::new(Mailbox::default()));
+    let arrived = Arc::new(Mailbox::default());
     let detached = Arc::new(OnceLock::new());
     let source = Source::<O, T> {
         operation,
@@ -46,18 +46,9 @@ pub(super) fn insert<O: Operation, T: Scalar>(
         ways,
         result: Arc::clone(&detached),
         arrived: Arc::clone(&arrived),
-        later: Arc::clone(&later),
         element: PhantomData,
     };
-    let source = match &tracked[..] {
-        [a] => a.apply_op1(source)?,
-        [a, b] => a.apply_op2(b, source)?,
-        [a, b, c] => a.apply_op3(b, c, source)?,
-        [a, b, c, d] => {
-            a.apply_op3(b, &c.apply_op2(d, Joint::<T> { later, element: PhantomData })?, source)?
-        }
-        _ => bail!("{}: an operation has four arguments at most", O::NAME),
-    };
+    let source = fork::insert::<_, T>(source, &tracked)?;
     let id = Arc::new(OnceLock::new());
     let output = Output::<T> {
         name: O::NAME,
@@ -175,13 +166,15 @@ struct Source<O, T> {
     ways: Vec<Way>,
     result: Arc<OnceLock<Tensor>>,
     arrived: Arc<Mailbox<Tensor>>,
-    /// For the third and the fourth argument, where there are four.
-    later: Arc<Mailbox<[Option<Tensor>; 2]>>,
     element: PhantomData<fn() -> T>,
 }
 
-impl<O: Operation, T: Scalar> Source<O, T> {
-    /// What candle expects for each of the tracked arguments.
+impl<O: Operation, T: Scalar> Node for Source<O, T> {
+    fn name(&self) -> &'static str {
+        O::NAME
+    }
+
+    /// `count` is the number of gradients that have arrived.
     fn pull(&self, count: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let Some(result) = self.result.get() else {
             bail!("{}: there is no result", O::NAME);
@@ -224,7 +217,9 @@ impl<O: Operation, T: Scalar> Source<O, T> {
         }
         Ok(found)
     }
+}
 
+impl<O: Operation, T: Scalar> Source<O, T> {
     /// The gradient of the result.
     fn upstream(&self, count: usize) -> Result<Tensor> {
         let mut arrived = self.arrived.take(count)?.into_iter();
@@ -242,125 +237,6 @@ impl Way {
             Self::Candle(argument) => Destination::of(argument),
             Self::Direct(_) => Destination::fresh(detached),
         }
-    }
-}
-
-/// Exactly as many as candle wants.
-fn exactly<const N: usize>(found: Vec<Option<Tensor>>) -> Result<[Option<Tensor>; N]> {
-    match found.try_into() {
-        Ok(found) => Ok(found),
-        Err(found) => bail!("{N} gradients are expected, not {}", Vec::len(&found)),
-    }
-}
-
-impl<O: Operation, T: Scalar> CustomOp1 for Source<O, T> {
-    fn name(&self) -> &'static str {
-        O::NAME
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok(nothing::<T>())
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, count: &Tensor) -> Result<Option<Tensor>> {
-        let [a] = exactly(self.pull(count)?)?;
-        Ok(a)
-    }
-}
-
-impl<O: Operation, T: Scalar> CustomOp2 for Source<O, T> {
-    fn name(&self) -> &'static str {
-        O::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Ok(nothing::<T>())
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        count: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [a, b] = exactly(self.pull(count)?)?;
-        Ok((a, b))
-    }
-}
-
-impl<O: Operation, T: Scalar> CustomOp3 for Source<O, T> {
-    fn name(&self) -> &'static str {
-        O::NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Ok(nothing::<T>())
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        count: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let mut found = self.pull(count)?;
-        if found.len() > 3 {
-            self.later.put(exactly(found.split_off(2))?);
-            found.push(Some(one::<T>()?));
-        }
-        let [a, b, c] = exactly(found)?;
-        Ok((a, b, c))
-    }
-}
-
-/// Two arguments in the place of one: candle's operations have three at most.
-struct Joint<T> {
-    later: Arc<Mailbox<[Option<Tensor>; 2]>>,
-    element: PhantomData<fn() -> T>,
-}
-
-impl<T: Scalar> CustomOp2 for Joint<T> {
-    fn name(&self) -> &'static str {
-        "joint"
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        Ok(nothing::<T>())
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let mut found = self.later.take(1)?;
-        let [a, b] = found.pop().unwrap_or_default();
-        Ok((a, b))
     }
 }
 

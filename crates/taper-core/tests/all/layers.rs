@@ -9,9 +9,10 @@ use taper_core::{
 };
 
 const CPU: &Device = &Device::Cpu;
-const ACTIVATIONS: [Activation; 8] = [
+const ACTIVATIONS: [Activation; 9] = [
     Activation::Identity,
     Activation::Relu,
+    Activation::Relu6,
     Activation::LeakyRelu { negative_slope: 0.2 },
     Activation::Sigmoid,
     Activation::Tanh,
@@ -157,8 +158,8 @@ fn activations_are_finite_far_out_in_half_precision() -> Result<()> {
 
 #[test]
 fn activations_have_right_gradients() -> Result<()> {
-    // Away from 0, where the rectifiers have a kink.
-    let x = Tensor::new(&[[-3.0, -1.2, -0.4], [0.3, 1.1, 2.9]], CPU)?;
+    // Away from 0 and 6, where the rectifiers have a kink.
+    let x = Tensor::new(&[[-3.0, -1.2, -0.4, 5.9], [0.3, 1.1, 2.9, 6.1]], CPU)?;
     for activation in ACTIVATIONS {
         gradcheck(|x| Ok(activation.forward(&x[0])?), std::slice::from_ref(&x), 1e-7)?;
     }
@@ -176,6 +177,7 @@ fn activations_let_nan_through_and_refuse_whole_numbers() -> Result<()> {
     }
     let infinite = Tensor::new(&[f32::INFINITY, f32::NEG_INFINITY], CPU)?;
     assert_eq!(Activation::Relu.forward(&infinite)?.to_vec1::<f32>()?, [f32::INFINITY, 0.0]);
+    assert_eq!(Activation::Relu6.forward(&infinite)?.to_vec1::<f32>()?, [6.0, 0.0]);
     assert_eq!(Activation::Softplus.forward(&infinite)?.to_vec1::<f32>()?, [f32::INFINITY, 0.0]);
     Ok(())
 }

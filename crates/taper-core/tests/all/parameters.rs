@@ -191,38 +191,154 @@ fn the_state_may_be_views_of_the_variables() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn loading_is_strict_and_changes_all_or_nothing() -> Result<()> {
-    let parameters = network(7, &["a", "b"])?;
-    let before = parameters.to_safetensors()?;
-    let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, CPU);
-    let (f32, f64) = (DType::F32, DType::F64);
-    let state = |b_bias: Option<Tensor>, extra: &[&str]| -> Result<_> {
-        let mut state = HashMap::from([
-            ("a.bias".to_owned(), zeros(&[2], f32)?),
-            ("a.weight".to_owned(), zeros(&[2, 3], f32)?),
-            ("b.weight".to_owned(), zeros(&[2, 3], f32)?),
-        ]);
-        state.extend(b_bias.map(|tensor| ("b.bias".to_owned(), tensor)));
-        for name in extra {
-            state.insert((*name).to_owned(), zeros(&[1], f32)?);
-        }
-        Ok(state)
+fn state(entries: &[(&str, &[usize], DType)]) -> Result<HashMap<String, Tensor>> {
+    let zeros = |(name, shape, dtype): &(&str, &[usize], DType)| {
+        Ok(((*name).to_owned(), Tensor::zeros(*shape, *dtype, CPU)?))
     };
-    let cases = [
-        (state(None, &[])?, "missing: b.bias; not expected: none"),
-        (state(None, &["b.biass", "c"])?, "missing: b.bias; not expected: b.biass, c"),
-        (state(Some(zeros(&[2], f32)?), &["c"])?, "missing: none; not expected: c"),
-        (state(Some(zeros(&[3], f32)?), &[])?, "expected F32 of shape [2], found F32 of shape [3]"),
-        (state(Some(zeros(&[2], f64)?), &[])?, "expected F32 of shape [2], found F64"),
-    ];
-    for (state, expected) in cases {
-        let message = parameters.load(&state).unwrap_err().to_string();
-        assert!(message.contains(expected), "{message}");
-        assert!(parameters.to_safetensors()? == before, "{expected}");
-    }
+    entries.iter().map(zeros).collect()
+}
+
+/// The state of `network(_, ["a", "b"])`, but for what is wrong.
+const WRONG: &[(&str, &[usize], DType)] = &[
+    ("a.bias", &[2], DType::F32),
+    ("a.weight", &[3, 2], DType::F64),
+    ("b.biass", &[2], DType::F32),
+    ("b.weight", &[2, 3], DType::U32),
+    ("c", &[], DType::I64),
+];
+
+const LISTED: &str = "1 missing, 2 unexpected, 2 of another shape or dtype; nothing has changed
+missing:
+    b.bias: F32 of shape [2]
+unexpected:
+    b.biass: F32 of shape [2]
+    c: I64 of shape []
+of another shape or dtype:
+    a.weight: expected F32 of shape [2, 3], found F64 of shape [3, 2]
+    b.weight: expected F32 of shape [2, 3], found U32 of shape [2, 3]";
+
+#[test]
+fn one_error_lists_all_that_does_not_fit_and_nothing_has_changed() -> Result<()> {
+    let mut parameters = network(7, &["a", "b"])?;
+    let before = parameters.to_safetensors()?;
+    let wrong = state(WRONG)?;
+    let expected = format!("load: state should be the model's 4 tensors, got {LISTED}");
+    assert_eq!(parameters.load(&wrong).unwrap_err().to_string(), expected);
+
+    let mut snapshot = Snapshot::new();
+    wrong.iter().for_each(|(name, tensor)| snapshot.put_tensor(name, tensor));
+    let message = parameters.load_safetensors(&snapshot.to_bytes()?).unwrap_err().to_string();
+    assert_eq!(message, expected);
+    let message = parameters.restore(&snapshot).unwrap_err().to_string();
+    let expected =
+        format!("restore: b.bias: the saved state should be the model's 4 tensors, got {LISTED}");
+    assert_eq!(message, expected);
+
     assert!(parameters.load_safetensors(b"no safetensors").is_err());
-    parameters.load(&state(Some(zeros(&[2], f32)?), &[])?)?;
-    assert!(parameters.to_safetensors()? != before);
+    assert!(parameters.to_safetensors()? == before);
+    Ok(())
+}
+
+#[test]
+fn a_dtype_of_a_file_that_candle_lacks_is_named() -> Result<()> {
+    let parameters = network(7, &["a"])?;
+    let (one, bytes) = (safetensors::Dtype::BOOL, [0u8; 6]);
+    let view = |shape: &[usize]| {
+        let bytes = &bytes[..shape.iter().product()];
+        safetensors::tensor::TensorView::new(one, shape.to_vec(), bytes)
+    };
+    let file = [("a.bias", view(&[2])?), ("a.weight", view(&[2, 3])?)];
+    let message = parameters.load_safetensors(&safetensors::serialize(file, None)?).unwrap_err();
+    assert_eq!(
+        message.to_string(),
+        "load: state should be the model's 2 tensors, got 2 of another shape or dtype; nothing has changed
+of another shape or dtype:
+    a.bias: expected F32 of shape [2], found BOOL of shape [2]
+    a.weight: expected F32 of shape [2, 3], found BOOL of shape [2, 3]"
+    );
+    Ok(())
+}
+
+#[test]
+fn a_prefix_that_is_all_that_differs_is_named() -> Result<()> {
+    let message = |made: &[&str], given: &[&str]| -> Result<String> {
+        let state = network(8, given)?.all().into_iter();
+        let state = state.map(|(name, var)| (name, var.as_detached_tensor())).collect();
+        let message = network(7, made)?.load(&state).unwrap_err().to_string();
+        Ok(message.lines().last().unwrap_or_default().to_owned())
+    };
+    let expected = "all unexpected names fit without `module.`: take it off them, or build the model with \
+                    `vb.pp(\"module\")`";
+    assert_eq!(message(&["a", "b"], &["module.a", "module.b"])?, expected);
+    let expected = "all unexpected names fit without `model.net.`: take it off them, or build the model with \
+                    `vb.pp(\"model.net\")`";
+    assert_eq!(message(&["a", "b"], &["a", "model.net.b"])?, expected);
+    let expected = "all unexpected names fit with `net.` before them";
+    assert_eq!(message(&["net.a", "net.b", "fc"], &["a", "b"])?, expected);
+    // One that does not fit without it: it is another model.
+    for (made, given) in [(["a", "b"], ["module.a", "module.c"]), (["a", "b"], ["module.a", "c"])] {
+        assert!(!message(&made, &given)?.contains("fit"), "{given:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn floating_dtypes_are_converted_by_load_and_not_by_restore() -> Result<()> {
+    let parameters = Parameters::new(&stream(7, "init"));
+    parameters.builder(DType::F32, CPU).get(3, "w")?;
+    let values = Tensor::new(&[0.5f64, 1e300, -1.0 / 3.0], CPU)?;
+    for (dtype, expected) in [
+        (DType::F64, [0.5f32, f32::INFINITY, -1.0 / 3.0]),
+        (DType::F16, [0.5, f32::INFINITY, -0.33325195]),
+        (DType::BF16, [0.5, f32::INFINITY, -0.33398438]),
+    ] {
+        let given = HashMap::from([("w".to_owned(), values.to_dtype(dtype)?)]);
+        parameters.load(&given)?;
+        assert_eq!(value(&parameters, "w").to_vec1::<f32>()?, expected);
+    }
+    let mut snapshot = Snapshot::new();
+    snapshot.put_tensor("model.w", &values);
+    let mut parameters = parameters;
+    assert_eq!(
+        snapshot.get("model", &mut parameters).unwrap_err().to_string(),
+        "restore: model.w: the saved state should be the model's 1 tensors, got 1 of another shape or dtype; nothing \
+         has changed
+of another shape or dtype:
+    w: expected F32 of shape [3], found F64 of shape [3]"
+    );
+    Ok(())
+}
+
+#[test]
+fn the_count_of_a_norm_may_be_missing_or_too_much() -> Result<()> {
+    let mut parameters = Parameters::new(&stream(7, "init"));
+    let vb = parameters.builder(DType::F32, CPU);
+    for (norm, counts) in [("counts", true), ("frozen", false)] {
+        vb.pp(norm).get(1, "running_mean")?;
+        if counts {
+            let start = Init::Const(3.0);
+            vb.pp(norm).get_with_hints_dtype((), "num_batches_tracked", start, DType::I64)?;
+        }
+    }
+    let (old, other) = (("counts.running_mean", &[1][..], DType::F32), "frozen.running_mean");
+    let frozen = (other, &[1][..], DType::F32);
+    let count = ("frozen.num_batches_tracked", &[][..], DType::I64);
+    parameters.load(&state(&[old, frozen, count])?)?;
+    assert_eq!(value(&parameters, "counts.num_batches_tracked").to_scalar::<i64>()?, 3);
+
+    // What has no running statistics has no count either, and a saved state must be whole.
+    let message =
+        parameters.load(&state(&[old, frozen, ("fc.num_batches_tracked", &[], DType::I64)])?);
+    let message = message.unwrap_err().to_string();
+    assert!(message.contains("got 1 unexpected; nothing has changed"), "{message}");
+    let mut snapshot = Snapshot::new();
+    for (name, tensor) in state(&[old, frozen])? {
+        snapshot.put_tensor(&name, &tensor);
+    }
+    let message = parameters.restore(&snapshot).unwrap_err().to_string();
+    assert!(
+        message.contains("missing:\n    counts.num_batches_tracked: I64 of shape []"),
+        "{message}"
+    );
     Ok(())
 }

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 ACTIVATIONS = {
     "identity": lambda x: x * 1.0,
     "relu": F.relu,
+    "relu6": F.relu6,
     "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
     "sigmoid": torch.sigmoid,
     "tanh": torch.tanh,
@@ -16,7 +17,7 @@ ACTIVATIONS = {
     "softplus": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
 }
 RANGES = {
-    "moderate": [-6.0, -2.5, -1.0, -0.3, 0.0, 0.7, 1.0, 3.1, 5.5],
+    "moderate": [-6.0, -2.5, -1.0, -0.3, 0.0, 0.7, 1.0, 3.1, 5.5, 6.0, 6.2],
     "far": [-1e4, -800.0, -90.0, -40.0, 40.0, 90.0, 800.0, 1e4],
 }
 

@@ -8,10 +8,14 @@
 //!                                  /quarantine/                what was not what it should be
 //! <cache>/.locks/datasets--<owner>--<name>/<sha256>.lock
 //! ```
+//!
+//! Those of a model are below `models--<owner>--<name>`.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
+
+use hf_hub::repository::{RepoType, RepoTypeAny};
 
 use super::Fetched;
 use crate::disk::{self, Hashed, write_whole};
@@ -24,8 +28,8 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    pub(super) fn new(cache: &Path, repository: &str) -> Self {
-        let folder = format!("datasets--{}", repository.replace('/', "--"));
+    pub(super) fn new(cache: &Path, kind: RepoTypeAny, repository: &str) -> Self {
+        let folder = format!("{}--{}", kind.plural(), repository.replace('/', "--"));
         Self { locks: cache.join(".locks").join(&folder), folder: cache.join(folder) }
     }
 
@@ -136,27 +140,27 @@ impl Cache {
     }
 
     fn snapshot(&self, commit: &str, name: &str) -> Result<PathBuf> {
-        Ok(self.folder.join("snapshots").join(inside(commit)?).join(inside(name)?))
+        let (commit, name) = (inside("revision", commit)?, inside("file", name)?);
+        Ok(self.folder.join("snapshots").join(commit).join(name))
     }
 
     fn reference(&self, revision: &str) -> Result<PathBuf> {
-        Ok(self.folder.join("refs").join(inside(revision)?))
+        Ok(self.folder.join("refs").join(inside("revision", revision)?))
     }
 }
 
 /// A path that does not lead out of its folder.
-fn inside(path: &str) -> Result<&Path> {
+pub(super) fn inside<'a>(argument: &str, path: &'a str) -> Result<&'a Path> {
     let inside = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
-    match inside && !path.is_empty() {
-        true => Ok(Path::new(path)),
-        false => Err(taper_core::Error::argument(
-            "download",
-            "revision",
-            "the name of a branch or tag, or a commit",
-            format!("`{path}`"),
-        )
-        .into()),
+    if inside && !path.is_empty() {
+        return Ok(Path::new(path));
     }
+    let expected = match argument {
+        "revision" => "the name of a branch or tag, or a commit",
+        _ => "a path inside the repository",
+    };
+    let received = format!("`{path}`");
+    Err(taper_core::Error::argument("download", argument, expected, received).into())
 }
 
 pub(super) fn is_commit(revision: &str) -> bool {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures::StreamExt;
-use hf_hub::repository::{RepoTreeEntry, RepoTypeDataset};
+use hf_hub::repository::{RepoTreeEntry, RepoType, RepoTypeAny};
 use hf_hub::{HFClient, HFClientBuilder, HFError, HFRepository};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -19,7 +19,8 @@ use crate::{Error, Result};
 pub(super) struct Hub<'a> {
     runtime: Runtime,
     client: HFClient,
-    repository: HFRepository<RepoTypeDataset>,
+    repository: HFRepository<RepoTypeAny>,
+    kind: RepoTypeAny,
     name: String,
     options: &'a DownloadOptions,
     pub(super) on: &'a dyn Fn(Event<'_>),
@@ -42,6 +43,7 @@ pub(super) enum Failure {
 
 impl<'a> Hub<'a> {
     pub(super) fn new(
+        kind: RepoTypeAny,
         repository: &str,
         options: &'a DownloadOptions,
         on: &'a dyn Fn(Event<'_>),
@@ -74,13 +76,18 @@ impl<'a> Hub<'a> {
         let runtime = runtime.map_err(|error| fault(error.to_string()))?;
         let (owner, name) = hf_hub::split_id(repository);
         Ok(Self {
-            repository: client.dataset(owner, name),
+            repository: client.repository(kind, owner, name),
+            kind,
             runtime,
             client,
             name: repository.to_owned(),
             options,
             on,
         })
+    }
+
+    pub(super) fn is_offline(&self) -> bool {
+        self.options.offline
     }
 
     pub(super) fn cache_folder(&self) -> &Path {
@@ -97,11 +104,20 @@ impl<'a> Hub<'a> {
             return Ok(revision.to_owned());
         }
         let what = format!("{} at {revision}", self.name);
-        let info = self.patiently(&what, || {
-            let request = self.repository.info().revision(revision).send();
-            self.answer(&what, request)
+        let (owner, name) = hf_hub::split_id(&self.name);
+        let commit = self.patiently(&what, || match self.kind {
+            RepoTypeAny::Model => {
+                let repository = self.client.model(owner, name);
+                let info = self.answer(&what, repository.info().revision(revision).send())?;
+                Ok(info.sha)
+            }
+            _ => {
+                let repository = self.client.dataset(owner, name);
+                let info = self.answer(&what, repository.info().revision(revision).send())?;
+                Ok(info.sha)
+            }
         })?;
-        info.sha
+        commit
             .filter(|commit| is_commit(commit))
             .ok_or_else(|| Error::Hub { what, reason: "the hub names no commit for it".to_owned() })
     }
@@ -123,7 +139,7 @@ impl<'a> Hub<'a> {
                 Err(Error::Hub { what: format!("{name} of {what}"), reason: reason.to_owned() })
             };
             let Some((size, lfs)) = entry else {
-                return lacks("the hub has no such file");
+                return lacks(&format!("the hub has no such file{}", self.other_files(commit)));
             };
             match lfs.as_ref().and_then(|lfs| lfs.sha256.clone()).filter(|hash| is_sha256(hash)) {
                 Some(sha256) => Ok(Listed { name: (*name).to_owned(), bytes: *size, sha256 }),
@@ -131,6 +147,26 @@ impl<'a> Hub<'a> {
             }
         });
         found.collect()
+    }
+
+    /// Where the files of a model are to be seen: how one is called is up to its makers.
+    fn other_files(&self, commit: &str) -> String {
+        match self.kind {
+            RepoTypeAny::Model => format!(
+                "; {}/{}/tree/{commit} shows those that there are, and `--file NAME` takes another",
+                self.endpoint(),
+                self.name
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// What to do without the hub, after a word that joins it to what stands before.
+    fn at_hand(&self, join: &str) -> String {
+        match self.kind {
+            RepoTypeAny::Model => String::new(),
+            _ => format!("{join}`--from DIR` reads files that are at hand"),
+        }
     }
 
     /// Gives `take` the bytes of a file from `from` on, as they come, until it breaks off. An end before the file's is for
@@ -219,9 +255,13 @@ impl<'a> Hub<'a> {
                         "{hub} has no such revision (404); a mirror may number its own: `--revision main` takes what it \
                          has, and the content is verified all the same"
                     ),
-                    _ => format!(
-                        "{hub} has no such data set or file (404); `--from DIR` reads files that are at hand"
-                    ),
+                    _ => {
+                        let kind = match self.kind {
+                            RepoTypeAny::Dataset => "data set",
+                            other => other.singular(),
+                        };
+                        format!("{hub} has no such {kind} or file (404){}", self.at_hand("; "))
+                    }
                 })
             }
             HFError::RateLimited { retry_after, .. } => {
@@ -284,8 +324,9 @@ impl<'a> Attempts<'a> {
         if self.made >= self.hub.options.attempts {
             let reason = format!(
                 "{reason}; given up after {} attempts. HF_ENDPOINT names another address of the hub, `--offline` takes \
-                 what its cache has, and `--from DIR` reads files that are at hand",
-                self.made
+                 what its cache has{}",
+                self.made,
+                self.hub.at_hand(", and ")
             );
             return Err(Error::Hub { what: what.to_owned(), reason });
         }

@@ -25,3 +25,5 @@ mod subset;
 mod variants;
 #[cfg(feature = "candle-datasets")]
 mod vision;
+#[cfg(feature = "hub")]
+mod weights;

@@ -1,16 +1,18 @@
-//! What a person sees while a data set is fetched.
+//! What a person sees while a data set or a file of weights is fetched.
+
+use std::fmt::Display;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use taper_data::{DataName, Event};
+use taper_data::Event;
 
-/// What a person sees while a data set is fetched: a bar on a terminal, and in a pipe only what went wrong.
+/// What a person sees while a data set or a file of weights is fetched: a bar on a terminal, and in a pipe only what went wrong.
 pub(super) struct Progress {
     bar: ProgressBar,
     name: String,
 }
 
 impl Progress {
-    pub(super) fn new(name: &DataName) -> Self {
+    pub(super) fn new(name: &impl Display) -> Self {
         // indicatif draws on standard error, and only if that is a terminal.
         let bar = ProgressBar::no_length();
         let template =

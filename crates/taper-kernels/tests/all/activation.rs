@@ -8,6 +8,7 @@ fn definition(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Identity => x,
         Activation::Relu => x.max(0.0),
+        Activation::Relu6 => x.clamp(0.0, 6.0),
         Activation::LeakyRelu(slope) => {
             if x > 0.0 {
                 x
@@ -23,9 +24,10 @@ fn definition(activation: Activation, x: f64) -> f64 {
     }
 }
 
-const ALL: [Activation; 9] = [
+const ALL: [Activation; 10] = [
     Activation::Identity,
     Activation::Relu,
+    Activation::Relu6,
     Activation::LeakyRelu(0.2),
     Activation::LeakyRelu(-0.5),
     Activation::Sigmoid,
@@ -90,7 +92,7 @@ fn extremes() {
         // The rectifiers and the identity have slopes of 0 or 1 there, which NaN does not change.
         let flat = matches!(
             activation,
-            Activation::Identity | Activation::Relu | Activation::LeakyRelu(_)
+            Activation::Identity | Activation::Relu | Activation::Relu6 | Activation::LeakyRelu(_)
         );
         assert!(flat || gradient[2].is_nan(), "{activation:?} hides a NaN");
     }
@@ -98,4 +100,10 @@ fn extremes() {
     let mut gradient = [1.0f32];
     Activation::Relu.backward(&[0.0], &[1.0], &mut gradient, Update::Replace);
     assert_eq!(gradient, [0.0]);
+    // And of the one with a ceiling at both.
+    let (x, mut y, mut gradient) = ([-1.0f32, 0.0, 2.0, 6.0, 7.0], [0.0; 5], [1.0; 5]);
+    Activation::Relu6.forward(&x, &mut y);
+    assert_eq!(y, [0.0, 0.0, 2.0, 6.0, 6.0]);
+    Activation::Relu6.backward(&x, &[1.0; 5], &mut gradient, Update::Replace);
+    assert_eq!(gradient, [0.0, 0.0, 1.0, 0.0, 0.0]);
 }

@@ -3,9 +3,10 @@ use taper_kernels::{Activation, Element, Linear, Update};
 
 use crate::random::{assert_close, length, numbers, tolerance, wide};
 
-const ACTIVATIONS: [Activation; 6] = [
+const ACTIVATIONS: [Activation; 7] = [
     Activation::Identity,
     Activation::Relu,
+    Activation::Relu6,
     Activation::LeakyRelu(0.1),
     Activation::Sigmoid,
     Activation::Tanh,
@@ -17,6 +18,7 @@ fn definition(activation: Activation, x: f64) -> (f64, f64) {
     match activation {
         Activation::Identity => (x, 1.0),
         Activation::Relu => (x.max(0.0), f64::from(x > 0.0)),
+        Activation::Relu6 => (x.clamp(0.0, 6.0), f64::from(x > 0.0 && x < 6.0)),
         Activation::LeakyRelu(slope) if x <= 0.0 => (slope * x, slope),
         Activation::LeakyRelu(_) => (x, 1.0),
         Activation::Sigmoid => {

@@ -36,6 +36,7 @@ impl Default for ContractiveOptions {
 /// |---|---|---|
 /// | identity | 1 | any |
 /// | ReLU | 1 where h > 0, else 0 | at least 0 |
+/// | ReLU6 | 1 where 0 < h < 6, else 0 | from 0 to 6 |
 /// | leaky ReLU of slope a > 0 | 1 where h > 0, else a | any |
 /// | sigmoid | h (1 − h) | from 0 to 1 |
 /// | tanh | 1 − h² | from −1 to 1 |
@@ -126,6 +127,7 @@ fn expect_range(activation: Activation, hidden: &Tensor, elements: &Elements) ->
     let (least, most, expected) = match activation {
         Activation::Sigmoid => (0.0, 1.0, "from 0 to 1, as a sigmoid gives it"),
         Activation::Tanh => (-1.0, 1.0, "from -1 to 1, as a tanh gives it"),
+        Activation::Relu6 => (0.0, 6.0, "from 0 to 6, as a rectifier with that ceiling gives it"),
         Activation::Relu | Activation::Softplus => {
             (0.0, f64::INFINITY, "at least 0, as its activation gives it")
         }
@@ -146,6 +148,7 @@ fn slopes(activation: Activation, h: &Tensor) -> Result<Tensor> {
     match activation {
         Activation::Identity => Ok(h.ones_like()?),
         Activation::Relu => lines(0.0),
+        Activation::Relu6 => Ok((lines(0.0)? * h.lt(6.0)?.to_dtype(h.dtype())?)?),
         Activation::LeakyRelu { negative_slope: slope } if slope > 0.0 && slope.is_finite() => {
             lines(slope)
         }
@@ -153,7 +156,7 @@ fn slopes(activation: Activation, h: &Tensor) -> Result<Tensor> {
         Activation::Tanh => Ok((h.affine(-1.0, 1.0)? * (h + 1.0)?)?),
         Activation::Softplus => Ok(h.neg()?.exp()?.affine(-1.0, 1.0)?),
         Activation::Gelu | Activation::Silu | Activation::LeakyRelu { .. } => {
-            let expected = "one whose derivative its output tells: Identity, Relu, LeakyRelu of a \
+            let expected = "one whose derivative its output tells: Identity, Relu, Relu6, LeakyRelu of a \
                             slope above 0 and finite, Sigmoid, Tanh or Softplus";
             Err(Error::argument(NAME, "activation", expected, format!("{activation:?}")))
         }
@@ -177,6 +180,7 @@ mod tests {
         for (activation, [a, b, c, d]) in [
             (Activation::Identity, [1.0; 4]),
             (Activation::Relu, [1.0, 0.0, 1.0, 1.0]),
+            (Activation::Relu6, [1.0, 0.0, 1.0, 1.0]),
             (Activation::LeakyRelu { negative_slope: 0.5 }, [1.0, 0.5, 1.0, 1.0]),
             (Activation::Sigmoid, [0.25, 0.0, 0.0, 0.1875]),
             (Activation::Tanh, [0.75, 1.0, 0.0, 0.9375]),
@@ -192,6 +196,10 @@ mod tests {
                 );
             }
         }
+        // A unit at the ceiling does not move.
+        let options = ContractiveOptions { activation: Activation::Relu6, ..Default::default() };
+        let loss = contractive(&Tensor::new(&[[6.0, 0.5]], &Device::Cpu)?, &weight, &options)?;
+        assert_eq!(loss.to_scalar::<f64>()?, 4.0);
         Ok(())
     }
 }

@@ -79,6 +79,7 @@ fn hidden_and_weight_both_have_their_gradient() -> Result<()> {
     for activation in [
         Activation::Identity,
         Activation::Relu,
+        Activation::Relu6,
         Activation::LeakyRelu { negative_slope: 0.25 },
         Activation::Sigmoid,
         Activation::Tanh,
@@ -185,6 +186,7 @@ fn errors_name_the_argument() -> Result<()> {
         (Activation::Sigmoid, 1.5, "from 0 to 1, as a sigmoid gives it"),
         (Activation::Sigmoid, f64::NAN, "from 0 to 1, as a sigmoid gives it"),
         (Activation::Tanh, -1.5, "from -1 to 1, as a tanh gives it"),
+        (Activation::Relu6, 6.5, "from 0 to 6, as a rectifier with that ceiling gives it"),
         (Activation::Relu, -0.5, "at least 0, as its activation gives it"),
         (Activation::Softplus, -0.5, "at least 0, as its activation gives it"),
     ] {

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Module, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
-use taper_core::{Activation, Error, Result, Stream, op};
+use taper_core::{Activation, Error, Result, Stream, add, op};
 
 use super::{BatchNorm, BatchNormConfig, batch_norm};
 use crate::arguments::expect_like_x;
@@ -178,10 +178,10 @@ impl NoisyBatchNorm {
         let z = self.norm.forward_t(&op::widen(x)?, train)?;
         let y = if train { self.disturb(&z, stream)? } else { z };
         let y = match residual {
-            Some(residual) => (y + op::widen(residual)?)?,
-            None => y,
+            Some(residual) => add(&y, &op::widen(residual)?, self.activation)?,
+            None => self.activation.forward(&y)?,
         };
-        Ok(self.activation.forward(&y)?.to_dtype(dtype)?)
+        Ok(y.to_dtype(dtype)?)
     }
 
     fn disturb(&self, z: &Tensor, stream: &mut Stream) -> Result<Tensor> {

@@ -72,6 +72,23 @@ impl NormConfig {
         Self::Group { groups, eps, affine, activation }
     }
 
+    /// The same normalization with this activation of its output; `None` for a kind that has none ([`NormConfig::None`] and
+    /// [`NormConfig::LocalResponse`]).
+    pub fn with_activation(mut self, activation: Activation) -> Option<Self> {
+        match &mut self {
+            Self::None | Self::LocalResponse(_) => return None,
+            Self::Batch(config) => config.activation = activation,
+            Self::BatchRenorm(config) => config.activation = activation,
+            Self::GhostBatch(config) => config.norm.activation = activation,
+            Self::FrozenBatch(config) => config.activation = activation,
+            Self::Layer(config) => config.activation = activation,
+            Self::Rms(config) => config.activation = activation,
+            Self::Group { activation: own, .. } => *own = activation,
+            Self::Instance(config) => config.activation = activation,
+        }
+        Some(self)
+    }
+
     /// What a group normalization has beside its number of groups.
     pub(super) fn of_group(self) -> GroupNormConfig {
         match self {

@@ -3,11 +3,10 @@
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::Tensor;
-use taper_core::op::{self, Destination, Operation, Scalar, Values};
-use taper_kernels::Element;
-use taper_kernels::buffer;
+use candle_core::{Shape, Tensor};
+use taper_core::op::{self, Destination, Field, Operation, Scalar, Values, Work};
 use taper_kernels::norm::{ChannelNorm, Gradients, GroupNorm, Input, Row, RowNorm};
+use taper_kernels::{Activation, Element, buffer};
 
 use super::terms::Terms;
 
@@ -16,8 +15,14 @@ pub(super) trait Kernel: Copy + Send + Sync + 'static {
     /// The operation's name in messages.
     const NAME: &'static str;
 
+    /// What of x a place of the result sees: all places where the statistics are over places.
+    const FIELD: Field;
+
     /// Whether f is a rectifier.
     fn rectifies(self) -> bool;
+
+    /// The arithmetic for each element of w x̂ + b.
+    fn flops(self) -> u64;
 
     /// Normalises; returns what each group was normalised by.
     fn forward<T: Element>(self, input: Input<'_, T>, eps: f64, y: &mut [T]) -> Vec<Row<T>>;
@@ -34,12 +39,17 @@ pub(super) trait Kernel: Copy + Send + Sync + 'static {
 }
 
 macro_rules! kernel {
-    ($kernel:ident, $name:literal) => {
+    ($kernel:ident, $name:literal, $field:ident, $flops:expr) => {
         impl Kernel for $kernel {
             const NAME: &'static str = $name;
+            const FIELD: Field = Field::$field;
 
             fn rectifies(self) -> bool {
                 self.rectify
+            }
+
+            fn flops(self) -> u64 {
+                ($flops)(self)
             }
 
             fn forward<T: Element>(
@@ -66,9 +76,10 @@ macro_rules! kernel {
     };
 }
 
-kernel!(RowNorm, "row_norm");
-kernel!(GroupNorm, "group_norm");
-kernel!(ChannelNorm, "channel_layer_norm");
+// 1 for the mean, 3 for the variance, 2 for weight and bias; without a mean 2 for that of the squares.
+kernel!(RowNorm, "row_norm", Point, |rows: RowNorm| if rows.centred { 6 } else { 4 });
+kernel!(GroupNorm, "group_norm", Whole, |_| 6);
+kernel!(ChannelNorm, "channel_layer_norm", Point, |_| 6);
 
 /// Normalises by one operation; returns y and what it was normalised by.
 pub(super) fn apply<K: Kernel>(
@@ -76,10 +87,20 @@ pub(super) fn apply<K: Kernel>(
     terms: Terms<'_>,
     eps: f64,
 ) -> candle_core::Result<(Tensor, Found)> {
+    apply_as(kernel, terms, eps, kernel.flops())
+}
+
+/// [`apply`] that [counts](op::Work) as so much arithmetic for each element of w x̂ + b.
+pub(super) fn apply_as<K: Kernel>(
+    kernel: K,
+    terms: Terms<'_>,
+    eps: f64,
+    flops: u64,
+) -> candle_core::Result<(Tensor, Found)> {
     let Terms { x, residual, weight, bias } = terms;
     let found = Found::default();
     let (has_residual, has_weight) = (residual.is_some(), weight.is_some());
-    let op = Fused { kernel, eps, has_residual, has_weight, found: found.clone() };
+    let op = Fused { kernel, eps, has_residual, has_weight, flops, found: found.clone() };
     let others = [residual, weight, bias].into_iter().flatten();
     let others: Vec<Tensor> =
         others.map(|it| it.to_dtype(x.dtype())).collect::<candle_core::Result<_>>()?;
@@ -111,6 +132,7 @@ struct Fused<K> {
     eps: f64,
     has_residual: bool,
     has_weight: bool,
+    flops: u64,
     found: Found,
 }
 
@@ -158,5 +180,14 @@ impl<K: Kernel> Operation for Fused<K> {
         };
         self.kernel.backward(values.arguments[0], weight, values, self.found.rows()?, gradients);
         Ok(())
+    }
+
+    fn work(&self, arguments: &[&Shape]) -> Work {
+        let elements = arguments[0].elem_count();
+        let activation =
+            if self.kernel.rectifies() { Activation::Relu } else { Activation::Identity };
+        let flops = self.flops + u64::from(self.has_residual);
+        let work = Work::of_elements(elements, flops).activated(elements, activation);
+        Work { field: K::FIELD, ..work }
     }
 }

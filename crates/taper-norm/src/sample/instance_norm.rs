@@ -266,7 +266,11 @@ impl InstanceNorm {
 
     fn fused(&self, terms: Terms<'_>, rectify: bool, train: bool) -> candle_core::Result<Tensor> {
         let (sizes, eps) = (sizes(terms.x, self.num_features, rectify), self.config.eps);
-        let (y, found) = fused::apply(sizes, terms, eps)?;
+        // With running statistics it counts as in evaluation, by these.
+        let (y, found) = match self.running {
+            Some(_) => fused::apply_as(sizes, terms, eps, 2)?,
+            None => fused::apply(sizes, terms, eps)?,
+        };
         if train && self.running.is_some() {
             let places = sizes.places as f64;
             let moments = op::by_dtype!(NAME, terms.x.dtype(), T => found.moments::<T>(eps))?;

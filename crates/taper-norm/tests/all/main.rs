@@ -15,6 +15,7 @@ mod instance_norm;
 mod layer_norm;
 mod local_response_norm;
 mod precise_statistics;
+mod record;
 mod rms_norm;
 mod spectral_norm;
 mod steps;

@@ -3,10 +3,12 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{DType, Tensor};
-use taper_core::op::{self, Destination, Element, Elements, Operation, Scalar, Update, Values};
+use candle_core::{DType, Shape, Tensor};
+use taper_core::op::{
+    self, Destination, Element, Elements, Operation, Scalar, Update, Values, Work,
+};
 use taper_kernels::norm::{BatchNorm, Gradients, Input, Statistics};
-use taper_kernels::{Gradient, buffer};
+use taper_kernels::{Activation, Gradient, buffer};
 
 use super::{Batch, Moments, Normalize};
 
@@ -215,6 +217,13 @@ impl Operation for Fused {
             }
         }
         Ok(())
+    }
+
+    /// A product and a sum for each element, as in evaluation.
+    fn work(&self, arguments: &[&Shape]) -> Work {
+        let elements = arguments[0].elem_count();
+        let activation = if self.sizes.rectify { Activation::Relu } else { Activation::Identity };
+        Work::of_elements(elements, 2 + u64::from(self.residual)).activated(elements, activation)
     }
 }
 

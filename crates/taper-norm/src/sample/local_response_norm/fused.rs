@@ -1,7 +1,7 @@
 //! Local response normalization as one candle operation.
 
-use candle_core::Tensor;
-use taper_core::op::{self, Destination, Operation, Scalar, Values};
+use candle_core::{Shape, Tensor};
+use taper_core::op::{self, Destination, Operation, Scalar, Values, Work};
 use taper_kernels::buffer;
 use taper_kernels::norm::LocalResponseNorm;
 
@@ -32,5 +32,10 @@ impl Operation for Fused {
             self.0.backward(values.arguments[0], values.upstream, of_x, update);
         }
         Ok(())
+    }
+
+    /// A square and a sum for each neighbour; a product and a sum, the power and a product for the rest.
+    fn work(&self, arguments: &[&Shape]) -> Work {
+        Work::of_elements(arguments[0].elem_count(), 2 * self.0.size as u64 + 3)
     }
 }

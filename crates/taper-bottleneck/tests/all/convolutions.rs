@@ -1,0 +1,51 @@
+//! The blocks of convolutions for the contract.
+
+use taper_bottleneck::{
+    BasicBlockConfig, BottleneckConfig, FireConfig, InvertedResidualConfig, SqueezeExciteConfig,
+    basic_block, bottleneck, fire, inverted_residual, squeeze_excite,
+};
+
+use taper_core::Activation;
+
+use crate::contract::{Case, IMAGE, case};
+
+const GATE: Option<SqueezeExciteConfig> = Some(SqueezeExciteConfig {
+    reduction: 4,
+    multiple_of: 1,
+    activation: Activation::Relu,
+    gate: Activation::Sigmoid,
+});
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        case("inverted residual", &IMAGE, |vb| {
+            inverted_residual(8, 8, InvertedResidualConfig::default(), vb)
+        }),
+        case("inverted residual with a stride", &IMAGE, |vb| {
+            let config = InvertedResidualConfig { stride: 2, expansion: 3, ..Default::default() };
+            inverted_residual(8, 12, config, vb)
+        }),
+        case("inverted residual without an expansion", &IMAGE, |vb| {
+            let config = InvertedResidualConfig { expansion: 1, ..Default::default() };
+            inverted_residual(8, 8, config, vb)
+        }),
+        // Its biases begin as 0, where a rectifier of what is all 0 has its kink.
+        case("fire", &IMAGE, |vb| {
+            fire(8, 4, 6, 5, FireConfig { activation: Activation::Softplus }, vb)
+        }),
+        case("squeeze and excitation", &IMAGE, |vb| {
+            let config = SqueezeExciteConfig { reduction: 2, ..Default::default() };
+            squeeze_excite(8, config, vb)
+        }),
+        case("basic block with a gate", &IMAGE, |vb| {
+            let config = BasicBlockConfig { squeeze_excite: GATE, ..Default::default() };
+            basic_block(8, 8, config, vb)
+        }),
+        case("bottleneck with a gate", &IMAGE, |vb| {
+            let activation = Activation::Silu;
+            let config =
+                BottleneckConfig { squeeze_excite: GATE, activation, ..Default::default() };
+            bottleneck(8, 12, config, vb)
+        }),
+    ]
+}
