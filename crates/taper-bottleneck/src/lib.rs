@@ -1,6 +1,4 @@
 #![doc = include_str!("../README.md")]
-// A network has some tens of layers, each made once: what a smaller variant leaves unused is nothing beside a weight.
-#![allow(clippy::large_enum_variant)]
 
 mod block;
 mod count;

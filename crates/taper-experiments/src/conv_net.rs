@@ -43,8 +43,8 @@ pub(crate) enum BlockKind {
 pub(crate) enum Block {
     Plain([ConvNorm; 2]),
     Basic(BasicBlock),
-    Bottleneck(Bottleneck),
-    BottleneckWithoutRelu([ConvNorm; 3]),
+    Bottleneck(Box<Bottleneck>),
+    BottleneckWithoutRelu(Box<[ConvNorm; 3]>),
 }
 
 impl Block {
@@ -71,17 +71,17 @@ impl Block {
             }
             BlockKind::Bottleneck => {
                 let config = BottleneckConfig { norm, zero_init_residual, ..Default::default() };
-                Self::Bottleneck(bottleneck(channels, channels, config, vb.clone())?)
+                Self::Bottleneck(Box::new(bottleneck(channels, channels, config, vb.clone())?))
             }
             BlockKind::BottleneckWithoutRelu => {
                 let width = channels / BottleneckConfig::default().reduction;
                 let linear = ConvNormConfig { activation: Activation::Identity, ..rectified };
                 let last = ConvNormConfig { zero_init: true, ..rectified };
-                Self::BottleneckWithoutRelu([
+                Self::BottleneckWithoutRelu(Box::new([
                     part(1, [channels, width], 1, linear)?,
                     part(2, [width, width], 3, rectified)?,
                     part(3, [width, channels], 1, last)?,
-                ])
+                ]))
             }
         })
     }
@@ -93,7 +93,8 @@ impl ModuleT for Block {
             Self::Plain([first, second]) => second.forward_t(&first.forward_t(x, train)?, train),
             Self::Basic(block) => block.forward_t(x, train),
             Self::Bottleneck(block) => block.forward_t(x, train),
-            Self::BottleneckWithoutRelu([first, second, third]) => {
+            Self::BottleneckWithoutRelu(parts) => {
+                let [first, second, third] = &**parts;
                 let y = second.forward_t(&first.forward_t(x, train)?, train)?;
                 third.forward_residual_t(&y, x, train)
             }
@@ -118,7 +119,7 @@ impl Counted for Block {
             Self::Plain(parts) => in_a_row(parts, counter),
             Self::Basic(block) => block.count(x, counter),
             Self::Bottleneck(block) => block.count(x, counter),
-            Self::BottleneckWithoutRelu(parts) => in_a_row(parts, counter),
+            Self::BottleneckWithoutRelu(parts) => in_a_row(&**parts, counter),
         }
     }
 }

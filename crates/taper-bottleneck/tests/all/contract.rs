@@ -42,10 +42,13 @@ impl Counted for Deterministic {
     }
 }
 
+/// Makes a block of a builder's parameters.
+type Build = dyn Fn(VarBuilder) -> Result<Box<dyn Block>>;
+
 /// A block of some configuration, and the shape of an input.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    pub(crate) build: Box<dyn Fn(VarBuilder) -> Result<Box<dyn Block>>>,
+    pub(crate) build: Box<Build>,
     pub(crate) input: Vec<usize>,
 }
 
