@@ -6,8 +6,6 @@ mod bn_generalizes;
 mod bn_smooths_the_landscape;
 mod bn_tolerates_init_and_rate;
 mod classify;
-mod conv_bottleneck_keeps_accuracy;
-mod conv_net;
 mod data;
 mod focal_helps_imbalance;
 mod ics_is_not_the_cause;
@@ -16,16 +14,12 @@ mod losses_are_what_they_say;
 mod mae_resists_label_noise;
 mod matched_loss;
 mod mlp;
-mod mlp_bottleneck_is_cheap;
 mod mse_can_classify;
 mod negatives_prevent_collapse;
 mod normalized;
 mod norms_and_small_batches;
-mod residual_makes_depth_trainable;
-mod resnet_counts;
 mod sigmoid_net;
 mod smoothing_calibrates;
-mod trained;
 
 use taper_lab::Registry;
 
@@ -46,8 +40,4 @@ pub fn registry() -> Registry {
         .with::<negatives_prevent_collapse::NegativesPreventCollapse>()
         .with::<focal_helps_imbalance::FocalHelpsImbalance>()
         .with::<smoothing_calibrates::SmoothingCalibrates>()
-        .with::<mlp_bottleneck_is_cheap::MlpBottleneckIsCheap>()
-        .with::<residual_makes_depth_trainable::ResidualMakesDepthTrainable>()
-        .with::<resnet_counts::ResnetCounts>()
-        .with::<conv_bottleneck_keeps_accuracy::ConvBottleneckKeepsAccuracy>()
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// The experiments of the registry.
-const EXPERIMENTS: [&str; 18] = [
+const EXPERIMENTS: [&str; 14] = [
     "bn-converges-faster",
     "bn-tolerates-init-and-rate",
     "bn-gain-is-the-rate",
@@ -28,10 +28,6 @@ const EXPERIMENTS: [&str; 18] = [
     "negatives-prevent-collapse",
     "focal-helps-imbalance",
     "smoothing-calibrates",
-    "mlp-bottleneck-is-cheap",
-    "residual-makes-depth-trainable",
-    "resnet-counts",
-    "conv-bottleneck-keeps-accuracy",
 ];
 
 /// `taper ARGS` with its store in `store` and a plain environment.
