@@ -21,7 +21,9 @@ use crate::contract::{Case, case};
 
 /// The names and shapes of what a network asks for, which gets no memory, and how it is to begin.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<BTreeMap<String, (Vec<usize>, Init)>>>);
+struct Asked(Arc<Mutex<Entries>>);
+
+type Entries = BTreeMap<String, (Vec<usize>, Init)>;
 
 impl SimpleBackend for Asked {
     fn get(
@@ -251,7 +253,6 @@ fn of_relatives() -> Vec<Case> {
         dropout: 0.0,
         // Smooth: where all squeezed channels are 0, a rectifier behind them stands at its kink, as biases begin as 0.
         activation: Activation::Tanh,
-        ..Default::default()
     };
     // Not by the batch: a shift of the few channels between two blocks is a shift of all that the 1x1 convolution behind them
     // makes, which the next norm takes away.
@@ -265,7 +266,6 @@ fn of_relatives() -> Vec<Case> {
         norm: NormConfig::group(1),
         // Smooth: some of the many activations of 53 layers stand next to a kink of the rectifier.
         activation: Activation::Tanh,
-        ..Default::default()
     };
     let next = ConvNextConfig {
         in_channels: 2,
