@@ -19,12 +19,11 @@ use taper_norm::NormConfig;
 
 use crate::contract::{Case, case};
 
-/// Shapes and initial values by names.
-type Wanted = BTreeMap<String, (Vec<usize>, Init)>;
-
 /// The names and shapes of what a network asks for, which gets no memory, and how it is to begin.
 #[derive(Clone, Default)]
-struct Asked(Arc<Mutex<Wanted>>);
+struct Asked(Arc<Mutex<Entries>>);
+
+type Entries = BTreeMap<String, (Vec<usize>, Init)>;
 
 impl SimpleBackend for Asked {
     fn get(
