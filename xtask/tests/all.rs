@@ -115,7 +115,7 @@ fn goldens_of_an_unknown_crate_are_refused() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains("no crate \"taper-nothing\" has tests/golden; these do: taper-c"),
+        said.contains("no crate \"taper-nothing\" has tests/golden; these do: taper-b"),
         "{said}"
     );
 }

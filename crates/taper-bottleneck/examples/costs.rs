@@ -5,9 +5,13 @@
 
 use candle_core::DType;
 use taper_bottleneck::{
-    AdapterConfig, BasicBlockConfig, BottleneckConfig, Budget, ConvNextBlockConfig, ConvNormConfig,
-    Counted, MixerBlockConfig, MlpBottleneckConfig, Result, Summary, adapter, basic_block,
-    bottleneck, conv_norm, convnext_block, meta, mixer_block, mlp_bottleneck, summary, width_for,
+    AdapterConfig, BasicBlockConfig, BottleneckConfig, Budget, CifarResNetConfig,
+    ConvNextBlockConfig, ConvNextConfig, ConvNormConfig, Counted, FireConfig, InceptionConfig,
+    InceptionWidths, InvertedResidualConfig, MixerBlockConfig, MlpBottleneckConfig, MlpConvConfig,
+    MobileNetV2Config, ResNetConfig, Result, SqueezeExciteConfig, SqueezeNetConfig, Summary,
+    VggConfig, adapter, basic_block, bottleneck, cifar_resnet, conv_norm, convnext, convnext_block,
+    fire, inception, inverted_residual, meta, mixer_block, mlp_bottleneck, mlp_conv, mobilenet_v2,
+    resnet, squeezenet, summary, vgg, width_for,
 };
 
 /// The channels that come in and go out, and the rows and columns, of blocks at equal width.
@@ -73,6 +77,29 @@ fn blocks() -> Vec<Block> {
             let config = BottleneckConfig { reduction: 2, groups: 8, ..Default::default() };
             bottleneck(c, c, config, meta(DType::F32))
         }),
+        block!("BasicBlock with SqueezeExcite", 16, false, c => {
+            let squeeze_excite = Some(SqueezeExciteConfig::default());
+            let config = BasicBlockConfig { squeeze_excite, ..Default::default() };
+            basic_block(c, c, config, meta(DType::F32))
+        }),
+        block!("InvertedResidual (expansion 6)", 1, false, c => {
+            inverted_residual(c, c, InvertedResidualConfig::default(), meta(DType::F32))
+        }),
+        block!("Fire (c/4, then c/2 and c/2)", 4, false, c => {
+            fire(c, c / 4, c / 2, c / 2, FireConfig::default(), meta(DType::F32))
+        }),
+        block!("Inception (c/4, c/2, c/8, c/8)", 16, false, c => {
+            let widths = InceptionWidths {
+                one: c / 4,
+                three: [c * 3 / 8, c / 2],
+                five: [c / 16, c / 8],
+                pool: c / 8,
+            };
+            inception(c, widths, InceptionConfig::default(), meta(DType::F32))
+        }),
+        block!("MlpConv", 1, false, c => {
+            mlp_conv(c, [c; 3], 3, MlpConvConfig::default(), meta(DType::F32))
+        }),
         block!("ConvNextBlock", 1, false, c => {
             convnext_block(c, ConvNextBlockConfig::default(), meta(DType::F32))
         }),
@@ -102,7 +129,8 @@ fn main() -> Result<()> {
     for block in blocks() {
         println!("| {} | {} |", block.name, numbers(&block.summary(WIDTH)?));
     }
-    let budget = summary_of("BasicBlock")?.total.cost.macs;
+    let budget = basic_block(WIDTH, WIDTH, BasicBlockConfig::default(), meta(DType::F32))?;
+    let budget = summary(&budget, &[1, WIDTH, SIZE, SIZE])?.total.cost.macs;
     println!("\nThe widest block of each kind within the MACs of that BasicBlock, {budget}:\n");
     println!(
         "| block | channels | parameters | MACs | FLOPs | activations | depth | nonlinearities | field |"
@@ -113,15 +141,50 @@ fn main() -> Result<()> {
         let width = width_for(Budget::Macs(budget), block.multiple_of, cost)?;
         println!("| {} | {width} | {} |", block.name, numbers(&block.summary(width)?));
     }
+    println!(
+        "\nThe networks, for one image of 224x224 and 1000 classes, those for CIFAR of 32x32 and 10:\n"
+    );
+    println!("| network | parameters | MACs | FLOPs | activations | depth | nonlinearities |");
+    println!("|---|--:|--:|--:|--:|--:|--:|");
+    for (name, size, network) in networks()? {
+        let summary = summary(&*network, &[1, 3, size, size])?;
+        let numbers = numbers(&summary);
+        // All of them see the whole image behind their pooling.
+        let (numbers, _) = numbers.rsplit_once(" | ").unwrap_or((&numbers, ""));
+        println!("| {name} | {numbers} |");
+    }
     Ok(())
 }
 
-fn summary_of(name: &str) -> Result<Summary> {
-    let found = blocks().into_iter().find(|block| block.name == name);
-    found.map_or_else(
-        || Err(taper_bottleneck::Error::argument("costs", "name", "a block", name)),
-        |block| block.summary(WIDTH),
-    )
+type Network = (String, usize, Box<dyn Counted>);
+
+fn networks() -> Result<Vec<Network>> {
+    let mut networks = Vec::new();
+    for (name, config) in [
+        ("ResNet-18", ResNetConfig::resnet18()),
+        ("ResNet-34", ResNetConfig::resnet34()),
+        ("ResNet-50", ResNetConfig::resnet50()),
+        ("ResNet-101", ResNetConfig::resnet101()),
+        ("ResNet-152", ResNetConfig::resnet152()),
+        ("ResNeXt-50 32x4d", ResNetConfig::resnext50_32x4d()),
+        ("Wide ResNet-50-2", ResNetConfig::wide_resnet50_2()),
+    ] {
+        networks.push((name.to_owned(), 224, boxed(resnet(config, meta(DType::F32)))?));
+    }
+    let vb = || meta(DType::F32);
+    let mut add = |name: &str, network| networks.push((name.to_owned(), 224, network));
+    add("VGG-11", boxed(vgg(VggConfig::vgg11(), vb()))?);
+    add("SqueezeNet 1.1", boxed(squeezenet(SqueezeNetConfig::default(), vb()))?);
+    add("MobileNetV2", boxed(mobilenet_v2(MobileNetV2Config::default(), vb()))?);
+    add("ConvNeXt-T", boxed(convnext(ConvNextConfig::tiny(), vb()))?);
+    for (name, config) in [
+        ("ResNet-20", CifarResNetConfig::resnet20()),
+        ("ResNet-56", CifarResNetConfig::resnet56()),
+        ("ResNet-110", CifarResNetConfig::resnet110()),
+    ] {
+        networks.push((format!("{name} for CIFAR"), 32, boxed(cifar_resnet(config, vb()))?));
+    }
+    Ok(networks)
 }
 
 fn numbers(summary: &Summary) -> String {
