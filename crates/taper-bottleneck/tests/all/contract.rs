@@ -59,7 +59,7 @@ pub(crate) fn case<B: Block + 'static>(
     Case { name, build: Box::new(build), input: input.to_vec() }
 }
 
-pub const IMAGE: [usize; 4] = [3, 8, 9, 7];
+pub(crate) const IMAGE: [usize; 4] = [3, 8, 9, 7];
 const POINTS: [usize; 3] = [3, 5, 8];
 
 /// Every block, in the forms that differ in structure.

@@ -1,11 +1,13 @@
 //! The blocks of convolutions for the contract.
 
 use taper_bottleneck::{
-    BasicBlockConfig, BottleneckConfig, FireConfig, InvertedResidualConfig, SqueezeExciteConfig,
-    basic_block, bottleneck, fire, inverted_residual, squeeze_excite,
+    BasicBlockConfig, BottleneckConfig, FireConfig, InceptionConfig, InceptionWidths,
+    InvertedResidualConfig, MlpConvConfig, SqueezeExciteConfig, basic_block, bottleneck, fire,
+    inception, inverted_residual, mlp_conv, squeeze_excite,
 };
 
 use taper_core::Activation;
+use taper_norm::{BatchNormConfig, NormConfig};
 
 use crate::contract::{Case, IMAGE, case};
 
@@ -16,7 +18,9 @@ const GATE: Option<SqueezeExciteConfig> = Some(SqueezeExciteConfig {
     gate: Activation::Sigmoid,
 });
 
-pub fn cases() -> Vec<Case> {
+const WIDTHS: InceptionWidths = InceptionWidths { one: 3, three: [4, 5], five: [2, 4], pool: 3 };
+
+pub(crate) fn cases() -> Vec<Case> {
     vec![
         case("inverted residual", &IMAGE, |vb| {
             inverted_residual(8, 8, InvertedResidualConfig::default(), vb)
@@ -46,6 +50,17 @@ pub fn cases() -> Vec<Case> {
             let config =
                 BottleneckConfig { squeeze_excite: GATE, activation, ..Default::default() };
             bottleneck(8, 12, config, vb)
+        }),
+        case("inception", &IMAGE, |vb| inception(8, WIDTHS, InceptionConfig::default(), vb)),
+        case("inception with a 5x5", &IMAGE, |vb| {
+            let config = InceptionConfig { five_kernel: 5, ..Default::default() };
+            inception(8, WIDTHS, config, vb)
+        }),
+        case("mlpconv", &IMAGE, |vb| mlp_conv(8, [6, 5, 4], 3, MlpConvConfig::default(), vb)),
+        case("mlpconv with a norm and a stride", &IMAGE, |vb| {
+            let norm = NormConfig::Batch(BatchNormConfig::default());
+            let config = MlpConvConfig { norm, stride: 2, ..Default::default() };
+            mlp_conv(8, [6, 4, 6], 5, config, vb)
         }),
     ]
 }

@@ -6,9 +6,10 @@ use candle_core::{DType, Device, Var};
 use candle_nn::VarBuilder;
 use taper_bottleneck::{
     AdapterConfig, BasicBlockConfig, BottleneckConfig, ConvNextBlockConfig, FireConfig,
-    InvertedResidualConfig, MixerBlockConfig, MlpBottleneckConfig, Shortcut, SqueezeExciteConfig,
-    StrideOn, adapter, basic_block, bottleneck, convnext_block, fire, inverted_residual,
-    mixer_block, mlp_bottleneck,
+    InceptionConfig, InceptionWidths, InvertedResidualConfig, MixerBlockConfig,
+    MlpBottleneckConfig, MlpConvConfig, Shortcut, SqueezeExciteConfig, StrideOn, adapter,
+    basic_block, bottleneck, convnext_block, fire, inception, inverted_residual, mixer_block,
+    mlp_bottleneck, mlp_conv,
 };
 use taper_core::testing::{Case, assert_close, goldens};
 use taper_core::{Activation, Parameters, Result, stream};
@@ -164,6 +165,22 @@ fn other_blocks_of_convolutions_are_those_of_torchvision_and_timm() -> Result<()
                 let config = BottleneckConfig { squeeze_excite, ..Default::default() };
                 boxed(bottleneck(8, 8, config, vb)?)
             }
+            other => panic!("no block {other}"),
+        })
+    })
+}
+
+#[test]
+fn inception_is_that_of_torchvision_and_mlpconv_that_of_pytorch() -> Result<()> {
+    check(include_str!("../golden/inception.json"), |name, vb| {
+        let widths = InceptionWidths { one: 2, three: [2, 3], five: [2, 2], pool: 2 };
+        let plain = InceptionConfig::default();
+        Ok(match name {
+            "inception" => boxed(inception(3, widths, plain, vb)?),
+            "inception five" => {
+                boxed(inception(3, widths, InceptionConfig { five_kernel: 5, ..plain }, vb)?)
+            }
+            "mlp_conv" => boxed(mlp_conv(3, [3, 2, 3], 3, MlpConvConfig::default(), vb)?),
             other => panic!("no block {other}"),
         })
     })
