@@ -19,12 +19,12 @@ use taper_norm::{
 const CPU: Device = Device::Cpu;
 
 /// A block behind what the tests need of it. A `Module` is a `ModuleT`, too.
-pub trait Block: ModuleT + Counted {}
+pub(crate) trait Block: ModuleT + Counted {}
 
 impl<T: ModuleT + Counted> Block for T {}
 
 /// A ConvNeXt block, whose drop path draws nothing.
-pub struct Deterministic(pub ConvNextBlock);
+pub(crate) struct Deterministic(pub ConvNextBlock);
 
 impl ModuleT for Deterministic {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
@@ -43,7 +43,7 @@ impl Counted for Deterministic {
 }
 
 /// A block of some configuration, and the shape of an input.
-pub struct Case {
+pub(crate) struct Case {
     pub name: &'static str,
     pub build: Box<dyn Fn(VarBuilder) -> Result<Box<dyn Block>>>,
     pub input: Vec<usize>,
