@@ -73,6 +73,10 @@ pub fn build(wanted: &Wanted) -> std::result::Result<Work, Failure> {
         "conv_1x1" => convolution(1, 256, 0, 1),
         "conv_3x3" => convolution(3, 64, 1, 1),
         "conv_3x3_stride_2" => convolution(3, 64, 1, 2),
+        "conv_1x1_stride_2" => convolution(1, 128, 0, 2),
+        "conv_grouped" => grouped(3, 32, (64, 128, 16, 16)),
+        "conv_depthwise" => grouped(3, 96, (64, 96, 16, 16)),
+        "conv_depthwise_7x7" => grouped(7, 96, (64, 96, 8, 8)),
         "conv_transposed" => transposed_convolution(),
         "mlp" => mlp(batch),
         "deep_ae" => deep_autoencoder(batch),
@@ -205,6 +209,14 @@ fn convolution(kernel: usize, outputs: usize, padding: usize, stride: usize) -> 
     let (_, vb) = variables();
     let conv = conv((64, outputs), kernel, padding, stride, vb)?;
     layer::<Stock, _>(IMAGES, move |x| conv.forward(x))
+}
+
+/// A convolution in groups that keeps the shape of the images.
+fn grouped(kernel: usize, groups: usize, images: (usize, usize, usize, usize)) -> Result<Work> {
+    let (_, vb) = variables();
+    let config = candle_nn::Conv2dConfig { padding: kernel / 2, groups, ..Default::default() };
+    let conv = candle_nn::conv2d_no_bias(images.1, images.1, kernel, config, vb)?;
+    layer::<Stock, _>(images, move |x| conv.forward(x))
 }
 
 const DOUBLING: candle_nn::ConvTranspose2dConfig =

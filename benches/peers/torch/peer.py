@@ -144,6 +144,12 @@ def convolution(kernel, outputs, **options):
     return layer(nn.Conv2d(64, outputs, kernel, bias=False, **options), *IMAGES)
 
 
+def grouped(kernel, groups, *shape):
+    """Keeps the shape of the images."""
+    channels = shape[1]
+    return layer(nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=groups, bias=False), *shape)
+
+
 def transposed_convolution():
     conv = nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1, bias=False)
     return layer(conv, 64, 64, 8, 8)
@@ -278,6 +284,10 @@ OPERATIONS = {
     "conv_1x1": lambda: convolution(1, 256),
     "conv_3x3": lambda: convolution(3, 64, padding=1),
     "conv_3x3_stride_2": lambda: convolution(3, 64, padding=1, stride=2),
+    "conv_1x1_stride_2": lambda: convolution(1, 128, stride=2),
+    "conv_grouped": lambda: grouped(3, 32, 64, 128, 16, 16),
+    "conv_depthwise": lambda: grouped(3, 96, 64, 96, 16, 16),
+    "conv_depthwise_7x7": lambda: grouped(7, 96, 64, 96, 8, 8),
     "conv_transposed": transposed_convolution,
 }
 

@@ -126,6 +126,18 @@ pub(super) fn convolution(
     Ok(layer::<Ours, _>(IMAGES, move |x| conv.forward(x))?)
 }
 
+/// A convolution in groups that keeps the shape of the images.
+pub(super) fn grouped(
+    kernel: usize,
+    groups: usize,
+    images: (usize, usize, usize, usize),
+) -> Result<Work, Failure> {
+    let padding = (kernel / 2).into();
+    let config = Conv2dConfig { padding, groups, bias: false, ..Default::default() };
+    let conv = conv2d(images.1, images.1, kernel, config, builder())?;
+    Ok(layer::<Ours, _>(images, move |x| conv.forward(x))?)
+}
+
 pub(super) fn transposed_convolution() -> Result<Work, Failure> {
     let config = ConvTranspose2dConfig { bias: false, ..doubling() };
     let conv = conv_transpose2d(64, 32, 4, config, builder())?;

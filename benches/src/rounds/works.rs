@@ -149,7 +149,7 @@ pub(super) fn memory_name(step: &Step) -> String {
 }
 
 /// The single operations: name, title, target.
-const OPERATIONS: [(&str, &str, Option<Target>); 31] = [
+const OPERATIONS: [(&str, &str, Option<Target>); 35] = [
     ("gemm_256", "matrix product 256", target(1.3, 1.0)),
     ("gemm_512", "matrix product 512", target(1.1, 1.0)),
     ("gemm_1024", "matrix product 1024", target(1.1, 1.0)),
@@ -183,6 +183,14 @@ const OPERATIONS: [(&str, &str, Option<Target>); 31] = [
     ("conv_1x1", "convolution 1x1, 64 to 256, 64x64x16x16", target(0.6, 0.5)),
     ("conv_3x3", "convolution 3x3, 64 to 64, 64x64x16x16", target(1.2, 0.9)),
     ("conv_3x3_stride_2", "the same with stride 2", target(1.2, 0.9)),
+    (
+        "conv_1x1_stride_2",
+        "convolution 1x1 with stride 2, 64 to 128, 64x64x16x16",
+        target(0.8, 0.6),
+    ),
+    ("conv_grouped", "convolution 3x3 in 32 groups, 64x128x16x16", target(0.5, 0.3)),
+    ("conv_depthwise", "depthwise convolution 3x3, 64x96x16x16", target(0.5, 0.3)),
+    ("conv_depthwise_7x7", "depthwise convolution 7x7, 64x96x8x8", target(0.5, 0.3)),
     (
         "conv_transposed",
         "transposed convolution 4x4, stride 2, 64 to 32, 64x64x8x8",

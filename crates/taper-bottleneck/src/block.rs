@@ -25,6 +25,7 @@ pub use basic_block::{BasicBlock, BasicBlockConfig, basic_block};
 pub use bottleneck::{Bottleneck, BottleneckConfig, StrideOn, bottleneck};
 pub use conv_norm::{ConvNorm, ConvNormConfig, conv_norm};
 pub(crate) use conv_norm::{HE, conv_norm_of};
+pub(crate) use convnext_block::TRUNCATED;
 pub use convnext_block::{ConvNextBlock, ConvNextBlockConfig, convnext_block};
 pub use drop_path::DropPath;
 pub use fire::{Fire, FireConfig, fire};

@@ -124,9 +124,8 @@ mod tests {
             };
             let alone = run(1);
             assert_eq!(alone, run(4));
-            for at in 0..a.len() {
-                assert_eq!(alone.1[at], a[at] + alone.2[at]);
-            }
+            let sums = a.iter().zip(&alone.2).map(|(a, of_b)| a + of_b);
+            assert!(alone.1.iter().copied().eq(sums));
         }
     }
 }

@@ -176,19 +176,19 @@ mod tests {
             (0, 3, 2),
         ] {
             let scale = Scale { samples, channels, places };
-            let size = samples * channels * places;
             let number = |at: usize, seed: usize| ((at * 7919 + seed) % 17) as f32 - 8.0;
+            let mut sums = vec![0.0; channels];
             let results = run(scale, 1);
             assert_eq!(results, run(scale, 4));
-            let mut sums = vec![0.0; channels];
-            for at in 0..size {
+            let [y, of_x, of_s] = results;
+            for (at, (y, of_x)) in y.iter().zip(&of_x).enumerate() {
                 let channel = at / places % channels;
                 let (x, s, g) = (number(at, 1), number(channel, 2), number(at, 3));
-                assert_eq!(results[0][at], x * s);
-                assert_eq!(results[1][at], 2.0 * g * s);
+                assert_eq!(*y, x * s);
+                assert_eq!(*of_x, 2.0 * g * s);
                 sums[channel] += 2.0 * x * g;
             }
-            assert_eq!(results[2], sums, "{scale:?}");
+            assert_eq!(of_s, sums, "{scale:?}");
         }
     }
 }

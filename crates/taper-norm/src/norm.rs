@@ -220,7 +220,7 @@ fn over_channels(
     let y = forward(&channels_last(x)?)?;
     let mut back: Vec<usize> = (0..x.rank() - 1).collect();
     back.insert(1, x.rank() - 1);
-    y.permute(back)?.contiguous()
+    y.permute(back)
 }
 
 /// x (N, C, places...) as (N, places..., C).

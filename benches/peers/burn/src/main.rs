@@ -73,6 +73,10 @@ fn build(wanted: &Wanted) -> Result<Work, Failure> {
         "conv_1x1" => convolution(1, 256, 0, 1),
         "conv_3x3" => convolution(3, 64, 1, 1),
         "conv_3x3_stride_2" => convolution(3, 64, 1, 2),
+        "conv_1x1_stride_2" => convolution(1, 128, 0, 2),
+        "conv_grouped" => grouped(3, 32, [64, 128, 16, 16]),
+        "conv_depthwise" => grouped(3, 96, [64, 96, 16, 16]),
+        "conv_depthwise_7x7" => grouped(7, 96, [64, 96, 8, 8]),
         "conv_transposed" => {
             let config = ConvTranspose2dConfig::new([64, 32], [4, 4]).with_bias(false);
             let conv = config.with_stride([2, 2]).with_padding([1, 1]).init(&device());
@@ -144,6 +148,15 @@ fn loss<const D: usize>(
         drop(value(leaf.clone().reshape(shape)).backward());
         Ok(())
     })
+}
+
+/// A convolution in groups that keeps the shape of the images.
+fn grouped(kernel: usize, groups: usize, images: [usize; 4]) -> Work {
+    let config = Conv2dConfig::new([images[1], images[1]], [kernel, kernel]).with_bias(false);
+    let padding = kernel / 2;
+    let padding = PaddingConfig2d::Explicit(padding, padding, padding, padding);
+    let conv = config.with_groups(groups).with_padding(padding).init(&device());
+    layer(images, move |x| conv.forward(x))
 }
 
 fn convolution(kernel: usize, outputs: usize, padding: usize, stride: usize) -> Work {

@@ -77,7 +77,7 @@ pub(super) enum Way {
     /// With the names of the pool, the convolution and its norm.
     Projection {
         pool: Option<AvgPool2d>,
-        projection: ConvNorm,
+        projection: Box<ConvNorm>,
         names: [&'static str; 3],
     },
     Padded {
@@ -148,10 +148,12 @@ impl Shortcut {
             AvgPool2d::new(kernel, config)
         };
         Ok(match self {
-            Self::Projection => Way::Projection { pool: None, projection: project(stride)?, names },
+            Self::Projection => {
+                Way::Projection { pool: None, projection: Box::new(project(stride)?), names }
+            }
             Self::PooledProjection => {
                 let pool = if stride > 1 { Some(steps(stride)?) } else { None };
-                Way::Projection { pool, projection: project(1)?, names }
+                Way::Projection { pool, projection: Box::new(project(1)?), names }
             }
             Self::Padded => {
                 let Some(channels) = out_channels.checked_sub(in_channels) else {

@@ -17,18 +17,17 @@ type Axis = [usize; 5];
 fn places(operation: &'static str, input: usize, axis: Axis, ceil: bool) -> Result<usize> {
     let [kernel, stride, dilation, before, after] = axis;
     let (padded, covered) = (input + before + after, dilation * (kernel - 1) + 1);
-    if padded < covered {
+    // With `ceil` a last window that is not full counts, if it does not begin behind the image and the padding before it.
+    let Some(steps) = (padded + if ceil { stride - 1 } else { 0 }).checked_sub(covered) else {
         return Err(Error::argument(
             operation,
             "x",
             format!("at least {covered} rows and columns with padding, as the window has"),
             format!("{input}, which is {padded} with padding"),
         ));
-    }
-    let places = (padded - covered) / stride + 1;
-    let rest = !(padded - covered).is_multiple_of(stride);
-    // A last window that is not full counts if it begins before the padding.
-    Ok(if ceil && rest && places * stride < input + before { places + 1 } else { places })
+    };
+    let last = steps / stride;
+    Ok(if ceil && last * stride >= input + before { last } else { last + 1 })
 }
 
 fn through(x: Flow, axes: [Axis; 2]) -> Flow {

@@ -97,14 +97,14 @@ impl CifarResNetConfig {
                 activation,
                 zero_init_residual,
             };
-            return Ok(Block::Residual(basic_block(from, to, config, vb)?));
+            return Ok(Block::Residual(Box::new(basic_block(from, to, config, vb)?)));
         }
         let config = ConvNormConfig { norm, activation, ..Default::default() };
         let first = ConvNormConfig { stride, ..config };
-        Ok(Block::Plain([
+        Ok(Block::Plain(Box::new([
             conv_norm(from, to, 3, first, vb.pp("conv1"), vb.pp("bn1"))?,
             conv_norm(to, to, 3, config, vb.pp("conv2"), vb.pp("bn2"))?,
-        ]))
+        ])))
     }
 }
 
@@ -277,15 +277,18 @@ impl Counted for CifarResNet {
 
 #[derive(Debug, Clone)]
 enum Block {
-    Residual(BasicBlock),
-    Plain([ConvNorm; 2]),
+    Residual(Box<BasicBlock>),
+    Plain(Box<[ConvNorm; 2]>),
 }
 
 impl ModuleT for Block {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
         match self {
             Self::Residual(block) => block.forward_t(x, train),
-            Self::Plain([conv1, conv2]) => conv2.forward_t(&conv1.forward_t(x, train)?, train),
+            Self::Plain(convolutions) => {
+                let [conv1, conv2] = &**convolutions;
+                conv2.forward_t(&conv1.forward_t(x, train)?, train)
+            }
         }
     }
 }
@@ -301,7 +304,8 @@ impl Counted for Block {
     fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
         match self {
             Self::Residual(block) => block.count(x, counter),
-            Self::Plain([conv1, conv2]) => {
+            Self::Plain(convolutions) => {
+                let [conv1, conv2] = &**convolutions;
                 let y = conv1.count_as(["conv1", "bn1"], x, None, counter)?;
                 conv2.count_as(["conv2", "bn2"], &y, None, counter)
             }

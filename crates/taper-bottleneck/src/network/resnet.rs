@@ -152,7 +152,7 @@ impl ResNetConfig {
                     zero_init_residual,
                     squeeze_excite: None,
                 };
-                Block::Basic(basic_block(from, to, config, vb)?)
+                Block::Basic(Box::new(basic_block(from, to, config, vb)?))
             }
             ResNetBlock::Bottleneck { reduction, groups, stride_on } => {
                 let config = BottleneckConfig {
@@ -167,7 +167,7 @@ impl ResNetConfig {
                     activation,
                     zero_init_residual,
                 };
-                Block::Bottleneck(bottleneck(from, to, config, vb)?)
+                Block::Bottleneck(Box::new(bottleneck(from, to, config, vb)?))
             }
         })
     }
@@ -374,8 +374,8 @@ impl Counted for ResNet {
 
 #[derive(Debug, Clone)]
 enum Block {
-    Basic(BasicBlock),
-    Bottleneck(Bottleneck),
+    Basic(Box<BasicBlock>),
+    Bottleneck(Box<Bottleneck>),
 }
 
 impl ModuleT for Block {

@@ -135,7 +135,7 @@ fn features(config: &VggConfig, vb: VarBuilder) -> Result<(Vec<(usize, Layer)>, 
         for _ in 0..depth {
             let vbs = [vb.pp(number), vb.pp(number + 1)];
             let layer = conv_norm_of([channels, times * width], 3.into(), conv, norm, vbs)?;
-            layers.push((number, Layer::Convolution(layer)));
+            layers.push((number, Layer::Convolution(Box::new(layer))));
             channels = times * width;
             number += numbers;
         }
@@ -247,7 +247,7 @@ pub struct Vgg {
 
 #[derive(Debug, Clone)]
 enum Layer {
-    Convolution(ConvNorm),
+    Convolution(Box<ConvNorm>),
     Pool(MaxPool2d),
 }
 

@@ -24,7 +24,7 @@ pub(crate) trait Block: ModuleT + Counted {}
 impl<T: ModuleT + Counted> Block for T {}
 
 /// A ConvNeXt block, whose drop path draws nothing.
-pub(crate) struct Deterministic(pub ConvNextBlock);
+pub(crate) struct Deterministic(pub(crate) ConvNextBlock);
 
 impl ModuleT for Deterministic {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
@@ -42,11 +42,14 @@ impl Counted for Deterministic {
     }
 }
 
+/// Makes a block of a builder's parameters.
+type Build = dyn Fn(VarBuilder) -> Result<Box<dyn Block>>;
+
 /// A block of some configuration, and the shape of an input.
 pub(crate) struct Case {
-    pub name: &'static str,
-    pub build: Box<dyn Fn(VarBuilder) -> Result<Box<dyn Block>>>,
-    pub input: Vec<usize>,
+    pub(crate) name: &'static str,
+    pub(crate) build: Box<Build>,
+    pub(crate) input: Vec<usize>,
 }
 
 /// `build` makes the block.

@@ -5,4 +5,6 @@ mod contract;
 mod convolutions;
 mod counting;
 mod goldens;
+mod made;
 mod networks;
+mod torchvision;

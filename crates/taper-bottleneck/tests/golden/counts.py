@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 NAMES = [
     "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d", "wide_resnet50_2",
     "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn",
-    "squeezenet1_0", "squeezenet1_1", "mobilenet_v2",
+    "squeezenet1_1", "mobilenet_v2",
     "convnext_tiny", "convnext_small", "convnext_base", "convnext_large",
 ]
 

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use hf_hub::repository::RepoTypeAny;
-use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 
 use super::cache::{Cache, inside};
 use super::client::Hub;
@@ -132,9 +132,10 @@ fn header(path: &Path) -> Result<(u64, usize)> {
         }
         return Err(none(&format!("its header would have {length} bytes, and it has {bytes}")));
     }
-    file.take(length).read_to_end(&mut start).map_err(io())?;
-    let (_, metadata) =
-        SafeTensors::read_metadata(&start).map_err(|error| none(&error.to_string()))?;
+    let mut json = Vec::new();
+    file.take(length).read_to_end(&mut json).map_err(io())?;
+    let metadata: Metadata =
+        serde_json::from_slice(&json).map_err(|error| none(&format!("its header: {error}")))?;
     let expected = LENGTH + length + metadata.data_len() as u64;
     match expected == bytes {
         true => Ok((bytes, metadata.tensors().len())),

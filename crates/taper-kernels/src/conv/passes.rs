@@ -133,22 +133,18 @@ impl Padding {
     #[inline(always)]
     fn fill_here<T: Element>(&self, x: &[T], padded: &mut [T]) {
         let planes = x.chunks_exact(self.source).zip(padded.chunks_exact_mut(self.plane));
-        if let ([rows], [columns]) = (&self.rows[..], &self.columns[..])
-            && self.source == 1
-        {
+        if let ([rows], [columns]) = (&self.rows[..], &self.columns[..]) {
             let place = rows.to * self.width + columns.to;
-            padded.chunks_exact_mut(self.plane).zip(x).for_each(|(padded, x)| padded[place] = *x);
-            return;
-        }
-        if let ([rows], [columns]) = (&self.rows[..], &self.columns[..])
-            && (rows.step, columns.step) == (1, 1)
-        {
-            // Copied as they are.
+            if self.source == 1 {
+                let padded = padded.chunks_exact_mut(self.plane);
+                return padded.zip(x).for_each(|(padded, x)| padded[place] = *x);
+            }
             for (x, padded) in planes {
                 let x = x[rows.from * self.source_width..].chunks_exact(self.source_width);
                 let padded = padded[rows.to * self.width..].chunks_exact_mut(self.width);
-                for (x, padded) in x.zip(padded).take(rows.count) {
-                    copy(&x[columns.from..], 1, &mut padded[columns.to..][..columns.count]);
+                for (x, padded) in x.step_by(rows.step).zip(padded).take(rows.count) {
+                    let padded = &mut padded[columns.to..][..columns.count];
+                    copy(&x[columns.from..], columns.step, padded);
                 }
             }
             return;

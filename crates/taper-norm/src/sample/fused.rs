@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{Shape, Tensor};
-use taper_core::op::{self, Destination, Operation, Scalar, Values, Work};
+use taper_core::op::{self, Destination, Field, Operation, Scalar, Values, Work};
 use taper_kernels::norm::{ChannelNorm, Gradients, GroupNorm, Input, Row, RowNorm};
 use taper_kernels::{Activation, Element, buffer};
 
@@ -14,6 +14,9 @@ use super::terms::Terms;
 pub(super) trait Kernel: Copy + Send + Sync + 'static {
     /// The operation's name in messages.
     const NAME: &'static str;
+
+    /// What of x a place of the result sees: all places where the statistics are over places.
+    const FIELD: Field;
 
     /// Whether f is a rectifier.
     fn rectifies(self) -> bool;
@@ -36,9 +39,10 @@ pub(super) trait Kernel: Copy + Send + Sync + 'static {
 }
 
 macro_rules! kernel {
-    ($kernel:ident, $name:literal, $flops:expr) => {
+    ($kernel:ident, $name:literal, $field:ident, $flops:expr) => {
         impl Kernel for $kernel {
             const NAME: &'static str = $name;
+            const FIELD: Field = Field::$field;
 
             fn rectifies(self) -> bool {
                 self.rectify
@@ -73,9 +77,9 @@ macro_rules! kernel {
 }
 
 // 1 for the mean, 3 for the variance, 2 for weight and bias; without a mean 2 for that of the squares.
-kernel!(RowNorm, "row_norm", |rows: RowNorm| if rows.centred { 6 } else { 4 });
-kernel!(GroupNorm, "group_norm", |_| 6);
-kernel!(ChannelNorm, "channel_layer_norm", |_| 6);
+kernel!(RowNorm, "row_norm", Point, |rows: RowNorm| if rows.centred { 6 } else { 4 });
+kernel!(GroupNorm, "group_norm", Whole, |_| 6);
+kernel!(ChannelNorm, "channel_layer_norm", Point, |_| 6);
 
 /// Normalises by one operation; returns y and what it was normalised by.
 pub(super) fn apply<K: Kernel>(
@@ -183,6 +187,7 @@ impl<K: Kernel> Operation for Fused<K> {
         let activation =
             if self.kernel.rectifies() { Activation::Relu } else { Activation::Identity };
         let flops = self.flops + u64::from(self.has_residual);
-        Work::of_elements(elements, flops).activated(elements, activation)
+        let work = Work::of_elements(elements, flops).activated(elements, activation);
+        Work { field: K::FIELD, ..work }
     }
 }
