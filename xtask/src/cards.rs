@@ -97,7 +97,15 @@ const UNIT_CRATES: [UnitCrate; 5] = [
     },
     UnitCrate {
         name: "taper-bottleneck",
-        shared: &["lib.rs", "block.rs", "block/branch_end.rs", "count", "count.rs", "network.rs"],
+        shared: &[
+            "lib.rs",
+            "block.rs",
+            "block/branch_end.rs",
+            "block/pre_activation.rs",
+            "count",
+            "count.rs",
+            "network.rs",
+        ],
     },
     UnitCrate { name: "taper-classical", shared: &["lib.rs", "error.rs", "matrix.rs"] },
 ];

@@ -14,6 +14,9 @@ mod layer_scale;
 mod mixer_block;
 mod mlp_bottleneck;
 mod mlp_conv;
+mod pre_activation;
+mod pre_activation_block;
+mod pre_activation_bottleneck;
 mod shortcut;
 mod squeeze_excite;
 
@@ -32,6 +35,12 @@ pub use layer_scale::{Channels, LayerScale, layer_scale};
 pub use mixer_block::{MixerBlock, MixerBlockConfig, mixer_block};
 pub use mlp_bottleneck::{MlpBottleneck, MlpBottleneckConfig, mlp_bottleneck};
 pub use mlp_conv::{MlpConv, MlpConvConfig, mlp_conv};
+pub use pre_activation_block::{
+    PreActivationBlock, PreActivationBlockConfig, pre_activation_block,
+};
+pub use pre_activation_bottleneck::{
+    PreActivationBottleneck, PreActivationBottleneckConfig, pre_activation_bottleneck,
+};
 pub use shortcut::Shortcut;
 pub use squeeze_excite::{SqueezeExcite, SqueezeExciteConfig, squeeze_excite};
 pub use taper_core::{Pointwise, PointwiseConfig, pointwise};

@@ -3,9 +3,10 @@
 use candle_core::{Module, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use serde::{Deserialize, Serialize};
-use taper_core::{Activation, AvgPool2d, AvgPool2dConfig, Result, concat};
+use taper_core::{Activation, AvgPool2d, AvgPool2dConfig, Conv2dConfig, Result, concat};
 use taper_norm::NormConfig;
 
+use super::{HE, conv_norm_of};
 use crate::{ConvNorm, ConvNormConfig, Counted, Counter, Flow, conv_norm};
 
 /// What goes around a residual block whose input and output differ in shape. Where they do not, it is the input itself.
@@ -73,8 +74,16 @@ pub enum Shortcut {
 #[derive(Debug, Clone)]
 pub(super) enum Way {
     Identity,
-    Projection { pool: Option<AvgPool2d>, projection: Box<ConvNorm> },
-    Padded { steps: AvgPool2d, channels: usize },
+    /// With the names of the pool, the convolution and its norm.
+    Projection {
+        pool: Option<AvgPool2d>,
+        projection: Box<ConvNorm>,
+        names: [&'static str; 3],
+    },
+    Padded {
+        steps: AvgPool2d,
+        channels: usize,
+    },
 }
 
 impl Shortcut {
@@ -87,11 +96,50 @@ impl Shortcut {
         norm: NormConfig,
         vb: VarBuilder,
     ) -> Result<Way> {
+        // The pool is entry 0 of its sequence, also where nothing is pooled.
+        let names = match self {
+            Self::PooledProjection => ["0", "1", "2"],
+            Self::Projection | Self::Padded => ["", "0", "1"],
+        };
+        let project = |stride: usize| {
+            let activation = Activation::Identity;
+            let config = ConvNormConfig { stride, norm, activation, ..Default::default() };
+            let [conv, norm] = [names[1], names[2]].map(|name| vb.pp(name));
+            conv_norm(in_channels, out_channels, 1, config, conv, norm)
+        };
+        self.way([in_channels, out_channels], stride, names, project)
+    }
+
+    /// The same without a norm behind the projection, around a block that begins with one; `bias` is the convolution's.
+    pub(super) fn build_bare(
+        self,
+        [in_channels, out_channels]: [usize; 2],
+        stride: usize,
+        bias: bool,
+        vb: VarBuilder,
+    ) -> Result<Way> {
+        let names = ["pool", "conv", "norm"];
+        let project = |stride: usize| {
+            let config =
+                Conv2dConfig { stride: stride.into(), bias, weight_init: HE, ..Default::default() };
+            let channels = [in_channels, out_channels];
+            let vbs = [names[1], names[2]].map(|name| vb.pp(name));
+            conv_norm_of(channels, 1.into(), config, NormConfig::None, vbs)
+        };
+        self.way([in_channels, out_channels], stride, names, project)
+    }
+
+    /// `project` makes the projection of a stride.
+    fn way(
+        self,
+        [in_channels, out_channels]: [usize; 2],
+        stride: usize,
+        names: [&'static str; 3],
+        project: impl Fn(usize) -> Result<ConvNorm>,
+    ) -> Result<Way> {
         if stride == 1 && in_channels == out_channels {
             return Ok(Way::Identity);
         }
-        let config =
-            ConvNormConfig { norm, activation: Activation::Identity, ..Default::default() };
         let steps = |kernel: usize| {
             let stride = Some(stride.into());
             let (ceil_mode, count_include_pad) = (true, false);
@@ -101,17 +149,11 @@ impl Shortcut {
         };
         Ok(match self {
             Self::Projection => {
-                let config = ConvNormConfig { stride, ..config };
-                let projection =
-                    conv_norm(in_channels, out_channels, 1, config, vb.pp(0), vb.pp(1))?;
-                Way::Projection { pool: None, projection: Box::new(projection) }
+                Way::Projection { pool: None, projection: Box::new(project(stride)?), names }
             }
             Self::PooledProjection => {
-                // The pool is entry 0 of the sequence, also where nothing is pooled.
                 let pool = if stride > 1 { Some(steps(stride)?) } else { None };
-                let projection =
-                    conv_norm(in_channels, out_channels, 1, config, vb.pp(1), vb.pp(2))?;
-                Way::Projection { pool, projection: Box::new(projection) }
+                Way::Projection { pool, projection: Box::new(project(1)?), names }
             }
             Self::Padded => {
                 let Some(channels) = out_channels.checked_sub(in_channels) else {
@@ -134,8 +176,8 @@ impl ModuleT for Way {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
         match self {
             Self::Identity => Ok(x.clone()),
-            Self::Projection { pool: None, projection } => projection.forward_t(x, train),
-            Self::Projection { pool: Some(pool), projection } => {
+            Self::Projection { pool: None, projection, .. } => projection.forward_t(x, train),
+            Self::Projection { pool: Some(pool), projection, .. } => {
                 projection.forward_t(&pool.forward(x)?, train)
             }
             Self::Padded { steps, channels } => {
@@ -152,16 +194,36 @@ impl ModuleT for Way {
 }
 
 impl Way {
+    /// Around a pre-activation block: x itself, or what the projection makes of it activated.
+    pub(super) fn around(
+        &self,
+        x: &Tensor,
+        activated: &Tensor,
+        train: bool,
+    ) -> candle_core::Result<Tensor> {
+        self.forward_t(if matches!(self, Self::Identity) { x } else { activated }, train)
+    }
+
+    /// Counts that.
+    pub(super) fn count_around(
+        &self,
+        x: &Flow,
+        activated: &Flow,
+        counter: &mut Counter,
+    ) -> Result<Flow> {
+        self.count(if matches!(self, Self::Identity) { x } else { activated }, counter)
+    }
+
     /// Counts what is there under the name `downsample`.
     pub(super) fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
         match self {
             Self::Identity => Ok(x.clone()),
-            Self::Projection { pool, projection } => {
+            Self::Projection { pool, projection, names: [pool_name, conv, norm] } => {
                 counter.group("downsample", "Shortcut", |counter| match pool {
-                    None => projection.count_as(["0", "1"], x, None, counter),
+                    None => projection.count_as([conv, norm], x, None, counter),
                     Some(pool) => {
-                        let x = counter.layer("0", pool, x)?;
-                        projection.count_as(["1", "2"], &x, None, counter)
+                        let x = counter.layer(pool_name, pool, x)?;
+                        projection.count_as([conv, norm], &x, None, counter)
                     }
                 })
             }

@@ -2,8 +2,9 @@
 
 use taper_bottleneck::{
     BasicBlockConfig, BottleneckConfig, FireConfig, InceptionConfig, InceptionWidths,
-    InvertedResidualConfig, MlpConvConfig, SqueezeExciteConfig, basic_block, bottleneck, fire,
-    inception, inverted_residual, mlp_conv, squeeze_excite,
+    InvertedResidualConfig, MlpConvConfig, PreActivationBlockConfig, PreActivationBottleneckConfig,
+    Shortcut, SqueezeExciteConfig, StrideOn, basic_block, bottleneck, fire, inception,
+    inverted_residual, mlp_conv, pre_activation_block, pre_activation_bottleneck, squeeze_excite,
 };
 
 use taper_core::Activation;
@@ -21,7 +22,7 @@ const GATE: Option<SqueezeExciteConfig> = Some(SqueezeExciteConfig {
 const WIDTHS: InceptionWidths = InceptionWidths { one: 3, three: [4, 5], five: [2, 4], pool: 3 };
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![
+    let mut cases = vec![
         case("inverted residual", &IMAGE, |vb| {
             inverted_residual(8, 8, InvertedResidualConfig::default(), vb)
         }),
@@ -62,5 +63,34 @@ pub(crate) fn cases() -> Vec<Case> {
             let config = MlpConvConfig { norm, stride: 2, ..Default::default() };
             mlp_conv(8, [6, 4, 6], 5, config, vb)
         }),
-    ]
+        case("pre-activation block", &IMAGE, |vb| {
+            pre_activation_block(8, 8, PreActivationBlockConfig::default(), vb)
+        }),
+        case("pre-activation block without a norm", &IMAGE, |vb| {
+            let (norm, activation) = (NormConfig::None, Activation::Silu);
+            let config = PreActivationBlockConfig { norm, activation, ..Default::default() };
+            pre_activation_block(8, 12, config, vb)
+        }),
+        case("pre-activation bottleneck", &IMAGE, |vb| {
+            pre_activation_bottleneck(8, 8, PreActivationBottleneckConfig::default(), vb)
+        }),
+    ];
+    for shortcut in [Shortcut::Projection, Shortcut::PooledProjection, Shortcut::Padded] {
+        cases.push(case("pre-activation block by its shortcut", &IMAGE, move |vb| {
+            let config = PreActivationBlockConfig { stride: 2, shortcut, ..Default::default() };
+            pre_activation_block(8, 12, config, vb)
+        }));
+        cases.push(case("pre-activation bottleneck by its shortcut", &IMAGE, move |vb| {
+            let config = PreActivationBottleneckConfig {
+                stride: 2,
+                stride_on: StrideOn::Pointwise,
+                reduction: 2,
+                groups: 3,
+                shortcut,
+                ..Default::default()
+            };
+            pre_activation_bottleneck(8, 12, config, vb)
+        }));
+    }
+    cases
 }

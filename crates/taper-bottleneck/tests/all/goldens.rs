@@ -7,9 +7,10 @@ use candle_nn::VarBuilder;
 use taper_bottleneck::{
     AdapterConfig, BasicBlockConfig, BottleneckConfig, ConvNextBlockConfig, FireConfig,
     InceptionConfig, InceptionWidths, InvertedResidualConfig, MixerBlockConfig,
-    MlpBottleneckConfig, MlpConvConfig, Shortcut, SqueezeExciteConfig, StrideOn, adapter,
-    basic_block, bottleneck, convnext_block, fire, inception, inverted_residual, mixer_block,
-    mlp_bottleneck, mlp_conv,
+    MlpBottleneckConfig, MlpConvConfig, PreActivationBlockConfig, PreActivationBottleneckConfig,
+    Shortcut, SqueezeExciteConfig, StrideOn, adapter, basic_block, bottleneck, convnext_block,
+    fire, inception, inverted_residual, mixer_block, mlp_bottleneck, mlp_conv,
+    pre_activation_block, pre_activation_bottleneck,
 };
 use taper_core::testing::{Case, assert_close, goldens};
 use taper_core::{Activation, Parameters, Result, stream};
@@ -181,6 +182,33 @@ fn inception_is_that_of_torchvision_and_mlpconv_that_of_pytorch() -> Result<()> 
                 boxed(inception(3, widths, InceptionConfig { five_kernel: 5, ..plain }, vb)?)
             }
             "mlp_conv" => boxed(mlp_conv(3, [3, 2, 3], 3, MlpConvConfig::default(), vb)?),
+            other => panic!("no block {other}"),
+        })
+    })
+}
+
+#[test]
+fn pre_activation_blocks_are_those_of_timm() -> Result<()> {
+    check(include_str!("../golden/pre_activation.json"), |name, vb| {
+        let plain = PreActivationBlockConfig::default();
+        let bottleneck = PreActivationBottleneckConfig { reduction: 1, ..Default::default() };
+        let grouped = PreActivationBottleneckConfig { stride: 2, groups: 4, ..bottleneck };
+        Ok(match name {
+            "block" => boxed(pre_activation_block(8, 8, plain, vb)?),
+            "block stride" => {
+                let config = PreActivationBlockConfig { stride: 2, ..plain };
+                boxed(pre_activation_block(2, 8, config, vb)?)
+            }
+            "bottleneck" => boxed(pre_activation_bottleneck(8, 8, bottleneck, vb)?),
+            "bottleneck stride" => {
+                let config = PreActivationBottleneckConfig { reduction: 2, ..grouped };
+                boxed(pre_activation_bottleneck(2, 16, config, vb)?)
+            }
+            "bottleneck pooled" => {
+                let shortcut = Shortcut::PooledProjection;
+                let config = PreActivationBottleneckConfig { shortcut, ..grouped };
+                boxed(pre_activation_bottleneck(2, 8, config, vb)?)
+            }
             other => panic!("no block {other}"),
         })
     })
