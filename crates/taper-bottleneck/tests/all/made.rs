@@ -9,7 +9,7 @@ use taper_core::testing::Case;
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 const COUNT: &str = "num_batches_tracked";
 /// Batches before the step.
-pub const COUNTED: i64 = 2;
+pub(crate) const COUNTED: i64 = 2;
 
 /// FNV-1a of the name's bytes.
 fn fnv(name: &str) -> u64 {
@@ -31,13 +31,13 @@ fn signed(name: &str, count: usize) -> impl Iterator<Item = f64> {
 }
 
 /// `middle + width * v`, rounded to f32.
-pub fn made(name: &str, shape: &[usize], middle: f64, width: f64) -> Result<Tensor> {
+pub(crate) fn made(name: &str, shape: &[usize], middle: f64, width: f64) -> Result<Tensor> {
     let values = signed(name, shape.iter().product()).map(|v| (middle + width * v) as f32);
     Ok(Tensor::from_vec(values.collect(), shape, &Device::Cpu)?)
 }
 
 /// The state dict of what has these names and shapes, for a case of the golden files.
-pub fn state(
+pub(crate) fn state(
     shapes: &BTreeMap<String, Vec<usize>>,
     case: &Case,
 ) -> Result<HashMap<String, Tensor>> {
@@ -81,7 +81,7 @@ fn entry(name: &str, shape: &[usize], norms: &BTreeSet<&str>, case: &Case) -> Re
 }
 
 /// Whether the entry is a count of batches.
-pub fn is_count(name: &str) -> bool {
+pub(crate) fn is_count(name: &str) -> bool {
     name.ends_with(COUNT)
 }
 
