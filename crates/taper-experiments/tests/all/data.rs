@@ -79,7 +79,7 @@ fn data_sets_are_listed_and_wrong_names_refused() {
         (&["download"], "required"),
         (&["download", "--all", "mnist"], "cannot be used with"),
         (&["download", "mnist", "--weights", "a/b"], "cannot be used with"),
-        (&["download", "mnist", "--file", "b.safetensors"], "--weights <OWNER/NAME>"),
+        (&["download", "mnist", "--file", "b.safetensors"], "cannot be used with"),
     ] {
         let output = run(store.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
