@@ -7,6 +7,8 @@
 //! `logits` that they give in evaluation. `read` takes `torch.safetensors` and `torch-batch.safetensors` and compares.
 #![allow(clippy::print_stdout)]
 
+#![allow(clippy::print_stdout)]
+
 use std::collections::HashMap;
 use std::error::Error;
 use std::fs;

@@ -37,7 +37,7 @@ struct Args {
     #[arg(long, value_name = "OWNER/NAME", conflicts_with_all = ["all", "list", "from"])]
     weights: Option<String>,
     /// Another file of weights than model.safetensors.
-    #[arg(long, value_name = "FILE", requires = "weights")]
+    #[arg(long, value_name = "FILE", requires = "weights", conflicts_with_all = ["names", "all", "list", "from"])]
     file: Option<String>,
     /// Another branch, tag or commit than the card's, or of weights than main; what comes is verified all the same.
     #[arg(long, value_name = "REVISION", conflicts_with = "list")]

@@ -78,6 +78,8 @@ fn data_sets_are_listed_and_wrong_names_refused() {
         (&["download", "mnst"][..], "did you mean `mnist`?"),
         (&["download"], "required"),
         (&["download", "--all", "mnist"], "cannot be used with"),
+        (&["download", "mnist", "--weights", "a/b"], "cannot be used with"),
+        (&["download", "mnist", "--file", "b.safetensors"], "cannot be used with"),
     ] {
         let output = run(store.path(), args);
         assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -93,4 +95,6 @@ fn a_binary_without_downloads_says_how_to_get_one_with_them() {
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(said.contains("built without downloads") && said.contains("--features hub"), "{said}");
+    let said = text(&run(store.path(), &["download", "--weights", "a/b"]).stderr);
+    assert!(said.contains("`cargo xtask download --weights a/b` builds them"), "{said}");
 }
