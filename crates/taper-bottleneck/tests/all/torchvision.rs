@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use sha2::{Digest, Sha256};
-use taper_bottleneck::{ResNetConfig, Vgg, VggConfig, resnet, vgg};
+use taper_bottleneck::{
+    ConvNext, ConvNextConfig, MobileNetV2, MobileNetV2Config, ResNetConfig, SqueezeNet,
+    SqueezeNetConfig, Vgg, VggConfig, convnext, mobilenet_v2, resnet, squeezenet, vgg,
+};
 use taper_core::optim::{Optimizer, Sgd, SgdConfig};
 use taper_core::testing::{Case, goldens};
-use taper_core::{Parameters, Result, stream};
+use taper_core::{Parameters, Result, Stream, stream};
 
 use crate::made::{COUNTED, is_count, made, state};
 
@@ -25,12 +28,14 @@ const F64: Tolerance = Tolerance { logits: 1e-10, updated: 1e-10 };
 /// by 2.6e-3 in a weight here.
 const VGG: Tolerance = Tolerance { logits: 1e-5, updated: 1e-2 };
 
-/// A VGG, whose drop-out draws nothing.
-struct Deterministic(Vgg);
+/// A network that takes a stream, of which nothing is drawn.
+struct Deterministic<N>(N, Forward<N>);
 
-impl ModuleT for Deterministic {
+type Forward<N> = fn(&N, &Tensor, bool, &mut Stream) -> Result<Tensor>;
+
+impl<N> ModuleT for Deterministic<N> {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
-        Ok(self.0.forward_t(x, train, &mut stream(0, "dropout"))?)
+        Ok(self.1(&self.0, x, train, &mut stream(0, "dropout"))?)
     }
 }
 
@@ -43,7 +48,19 @@ fn network(name: &str, vb: VarBuilder) -> Result<Box<dyn ModuleT>> {
         "wide_resnet50_2" => Box::new(resnet(ResNetConfig::wide_resnet50_2(), vb)?),
         "vgg11_bn" => {
             let config = VggConfig { dropout: 0.0, ..VggConfig::vgg11().batch_norm() };
-            Box::new(Deterministic(vgg(config, vb)?))
+            Box::new(Deterministic(vgg(config, vb)?, Vgg::forward_t))
+        }
+        "mobilenet_v2" => {
+            let config = MobileNetV2Config { dropout: 0.0, ..Default::default() };
+            Box::new(Deterministic(mobilenet_v2(config, vb)?, MobileNetV2::forward_t))
+        }
+        "squeezenet1_1" => {
+            let config = SqueezeNetConfig { dropout: 0.0, ..Default::default() };
+            Box::new(Deterministic(squeezenet(config, vb)?, SqueezeNet::forward_t))
+        }
+        "convnext_tiny" => {
+            let config = ConvNextConfig { drop_path: 0.0, ..ConvNextConfig::tiny() };
+            Box::new(Deterministic(convnext(config, vb)?, ConvNext::forward_t))
         }
         other => panic!("no network {other}"),
     })
@@ -168,4 +185,19 @@ fn wide_resnet50_2_is_torchvision_s() -> Result<()> {
 #[test]
 fn vgg11_bn_is_torchvision_s() -> Result<()> {
     check(include_str!("../golden/vgg11_bn.json"), DType::F32, &VGG)
+}
+
+#[test]
+fn mobilenet_v2_is_torchvision_s() -> Result<()> {
+    check(include_str!("../golden/mobilenet_v2.json"), DType::F32, &F32)
+}
+
+#[test]
+fn squeezenet1_1_is_torchvision_s() -> Result<()> {
+    check(include_str!("../golden/squeezenet1_1.json"), DType::F32, &F32)
+}
+
+#[test]
+fn convnext_tiny_is_torchvision_s() -> Result<()> {
+    check(include_str!("../golden/convnext_tiny.json"), DType::F32, &F32)
 }
