@@ -67,6 +67,9 @@ pub fn build(wanted: &Wanted) -> Result<Work, Failure> {
         "deep_ae" => Ok(steps::deep_autoencoder(batch)?),
         "conv_ae" => Ok(steps::convolutional_autoencoder(batch)?),
         "bottleneck" => Ok(steps::bottleneck(batch)?),
+        "basic_block" => Ok(steps::basic_block(batch)?),
+        "inverted_residual" => Ok(steps::inverted_residual(batch)?),
+        "resnet18" => Ok(steps::resnet18(batch)?),
         "adamw_3m" => Ok(steps::adamw()?),
         other => Err(format!("no work {other:?}").into()),
     }

@@ -226,10 +226,39 @@ class Bottleneck(nn.Module):
         return F.relu(self.bn3(self.conv3(y)) + x)
 
 
-def bottleneck(batch, variant):
-    module = Bottleneck()
+class BasicBlock(nn.Module):
+    def __init__(self, inputs, outputs, stride=1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = nn.Sequential()
+        if stride > 1:
+            conv = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, channels, width):
+        super().__init__()
+        self.conv = nn.Sequential(
+            *(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU6()),
+            *(nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False), nn.BatchNorm2d(width), nn.ReLU6()),
+            *(nn.Conv2d(width, channels, 1, bias=False), nn.BatchNorm2d(channels)),
+        )
+
+    def forward(self, x):
+        return x + self.conv(x)
+
+
+def block(module, variant, *shape):
     # The block stands inside a network, so its input has a gradient.
-    x = torch.randn(batch, 256, 16, 16, requires_grad=True)
+    x = torch.randn(shape, requires_grad=True)
     step, _ = training(module, lambda: module(x).square().mean(), variant)
 
     def run():
@@ -237,6 +266,31 @@ def bottleneck(batch, variant):
         step()
 
     return run, None
+
+
+def bottleneck(batch, variant):
+    return block(Bottleneck(), variant, batch, 256, 16, 16)
+
+
+def basic_block(batch, variant):
+    return block(BasicBlock(64, 64), variant, batch, 64, 16, 16)
+
+
+def inverted_residual(batch, variant):
+    return block(InvertedResidual(24, 144), variant, batch, 24, 16, 16)
+
+
+def resnet18(batch, variant):
+    blocks = []
+    for inputs, outputs in [(64, 64), (64, 128), (128, 256), (256, 512)]:
+        blocks += [BasicBlock(inputs, outputs, outputs // inputs), BasicBlock(outputs, outputs)]
+    module = nn.Sequential(
+        *(nn.Conv2d(3, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()),
+        *blocks,
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 10)),
+    )
+    images, labels = torch.rand(batch, 3, 32, 32), torch.randint(0, 10, (batch,))
+    return training(module, lambda: F.cross_entropy(module(images), labels), variant)
 
 
 def adamw(variant):
@@ -252,6 +306,9 @@ STEPS = {
     "deep_ae": deep_autoencoder,
     "conv_ae": convolutional_autoencoder,
     "bottleneck": bottleneck,
+    "basic_block": basic_block,
+    "inverted_residual": inverted_residual,
+    "resnet18": resnet18,
 }
 
 OPERATIONS = {

@@ -1,7 +1,10 @@
 //! Whole training steps, and the optimizer's alone.
 
 use candle_core::{DType, Module, Tensor, Var};
-use candle_nn::ModuleT;
+use candle_nn::{ModuleT, VarBuilder};
+use taper_bottleneck::{
+    BasicBlockConfig, BottleneckConfig, InvertedResidualConfig, ResNetConfig, ResNetStem, resnet,
+};
 use taper_core::optim::{AdamW, Optimizer};
 use taper_core::{
     Activation, Conv2dConfig, ConvTranspose2dConfig, Gradients, LinearConfig, Parameters, Result,
@@ -108,32 +111,46 @@ pub(super) fn convolutional_autoencoder(batch: usize) -> Result<Work> {
     })
 }
 
-/// 256-64-64-256 channels by 1x1, 3x3 and 1x1, batch normalization and ReLU, plus the input, and the mean of
-/// the squares. The input has a gradient, as inside a network.
-pub(super) fn bottleneck(batch: usize) -> Result<Work> {
+/// A block and the mean of the squares. The input has a gradient, as inside a network.
+fn block<M: ModuleT + 'static>(
+    shape: (usize, usize, usize, usize),
+    build: impl FnOnce(VarBuilder) -> Result<M>,
+) -> Result<Work> {
     let parameters = parameters();
-    let vb = parameters.builder(DType::F32, &CPU);
-    let mut layers = Vec::new();
-    for (at, (inputs, outputs), kernel) in [(1, (256, 64), 1), (2, (64, 64), 3), (3, (64, 256), 1)]
-    {
-        let config =
-            Conv2dConfig { padding: (kernel / 2).into(), bias: false, ..Default::default() };
-        let conv = conv2d(inputs, outputs, kernel, config, vb.pp(format!("conv{at}")))?;
-        let config = BatchNormConfig { activation: Activation::Relu, ..Default::default() };
-        layers.push((conv, batch_norm(outputs, config, vb.pp(format!("bn{at}")))?));
-    }
-    let input = Var::from_tensor(&noise("input", (batch, 256, 16, 16))?)?;
+    let block = build(parameters.builder(DType::F32, &CPU))?;
+    let input = Var::from_tensor(&noise("input", shape)?)?;
     let (zeros, options) = (input.zeros_like()?, LossOptions::default());
+    training(&parameters, move || mse(&block.forward_t(&input, true)?, &zeros, &options))
+}
+
+/// 256-64-64-256 channels by 1x1, 3x3 and 1x1.
+pub(super) fn bottleneck(batch: usize) -> Result<Work> {
+    let config = BottleneckConfig::default();
+    block((batch, 256, 16, 16), |vb| taper_bottleneck::bottleneck(256, 256, config, vb))
+}
+
+/// Two convolutions of 64 channels by 3x3.
+pub(super) fn basic_block(batch: usize) -> Result<Work> {
+    let config = BasicBlockConfig::default();
+    block((batch, 64, 16, 16), |vb| taper_bottleneck::basic_block(64, 64, config, vb))
+}
+
+/// 24-144-144-24 channels by 1x1, 3x3 of each channel by itself, and 1x1.
+pub(super) fn inverted_residual(batch: usize) -> Result<Work> {
+    let config = InvertedResidualConfig::default();
+    block((batch, 24, 16, 16), |vb| taper_bottleneck::inverted_residual(24, 24, config, vb))
+}
+
+/// ResNet-18 as it is for images of 32x32, and cross-entropy.
+pub(super) fn resnet18(batch: usize) -> Result<Work> {
+    let parameters = parameters();
+    let stem = ResNetStem::Small;
+    let config = ResNetConfig { stem, num_classes: 10, ..ResNetConfig::resnet18() };
+    let network = resnet(config, parameters.builder(DType::F32, &CPU))?;
+    let (images, labels) = (pixels("images", (batch, 3, 32, 32))?, labels(batch, 10)?);
+    let options = ClassOptions::default();
     training(&parameters, move || {
-        let mut x = input.as_tensor().clone();
-        for (at, (conv, norm)) in layers.iter().enumerate() {
-            x = conv.forward(&x)?;
-            x = match at {
-                2 => norm.forward_residual_t(&x, &input, true)?,
-                _ => norm.forward_t(&x, true)?,
-            };
-        }
-        mse(&x, &zeros, &options)
+        cross_entropy(&network.forward_t(&images, true)?, Target::Indices(&labels), &options)
     })
 }
 

@@ -113,7 +113,7 @@ pub(super) struct Step {
 }
 
 /// The whole training steps.
-pub(super) const STEPS: [Step; 4] = [
+pub(super) const STEPS: [Step; 7] = [
     Step {
         work: "mlp",
         title: "MLP 784-512-512-10 with batch norm, batch 128",
@@ -141,6 +141,27 @@ pub(super) const STEPS: [Step; 4] = [
         batch: 64,
         torch: target(0.8, 0.6),
         best: target(1.15, 0.8),
+    },
+    Step {
+        work: "basic_block",
+        title: "basic block of 64 channels, 16x16, batch 64",
+        batch: 64,
+        torch: target(1.1, 0.8),
+        best: None,
+    },
+    Step {
+        work: "inverted_residual",
+        title: "inverted residual 24-144-24, 16x16, batch 64",
+        batch: 64,
+        torch: target(1.1, 0.8),
+        best: None,
+    },
+    Step {
+        work: "resnet18",
+        title: "ResNet-18 with a 3x3 stem, 32x32, batch 64",
+        batch: 64,
+        torch: target(1.1, 0.8),
+        best: None,
     },
 ];
 
