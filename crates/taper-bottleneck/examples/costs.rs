@@ -8,10 +8,11 @@ use taper_bottleneck::{
     AdapterConfig, BasicBlockConfig, BottleneckConfig, Budget, CifarResNetConfig,
     ConvNextBlockConfig, ConvNextConfig, ConvNormConfig, Counted, FireConfig, InceptionConfig,
     InceptionWidths, InvertedResidualConfig, MixerBlockConfig, MlpBottleneckConfig, MlpConvConfig,
-    MobileNetV2Config, ResNetConfig, Result, SqueezeExciteConfig, SqueezeNetConfig, Summary,
-    VggConfig, adapter, basic_block, bottleneck, cifar_resnet, conv_norm, convnext, convnext_block,
-    fire, inception, inverted_residual, meta, mixer_block, mlp_bottleneck, mlp_conv, mobilenet_v2,
-    resnet, squeezenet, summary, vgg, width_for,
+    MobileNetV2Config, PreActivationBlockConfig, PreActivationBottleneckConfig, ResNetConfig,
+    Result, SqueezeExciteConfig, SqueezeNetConfig, Summary, VggConfig, adapter, basic_block,
+    bottleneck, cifar_resnet, conv_norm, convnext, convnext_block, fire, inception,
+    inverted_residual, meta, mixer_block, mlp_bottleneck, mlp_conv, mobilenet_v2,
+    pre_activation_block, pre_activation_bottleneck, resnet, squeezenet, summary, vgg, width_for,
 };
 
 /// The channels that come in and go out, and the rows and columns, of blocks at equal width.
@@ -81,6 +82,13 @@ fn blocks() -> Vec<Block> {
             let squeeze_excite = Some(SqueezeExciteConfig::default());
             let config = BasicBlockConfig { squeeze_excite, ..Default::default() };
             basic_block(c, c, config, meta(DType::F32))
+        }),
+        block!("PreActivationBlock", 1, false, c => {
+            pre_activation_block(c, c, PreActivationBlockConfig::default(), meta(DType::F32))
+        }),
+        block!("PreActivationBottleneck", 4, false, c => {
+            let config = PreActivationBottleneckConfig::default();
+            pre_activation_bottleneck(c, c, config, meta(DType::F32))
         }),
         block!("InvertedResidual (expansion 6)", 1, false, c => {
             inverted_residual(c, c, InvertedResidualConfig::default(), meta(DType::F32))

@@ -6,7 +6,6 @@
 //! `write` trains one step and writes `taper.safetensors`, the state dict, and `taper-batch.safetensors`, images `x` and the
 //! `logits` that they give in evaluation. `read` takes `torch.safetensors` and `torch-batch.safetensors` and compares.
 #![allow(clippy::print_stdout)]
-#![allow(clippy::print_stdout)]
 
 use std::collections::HashMap;
 use std::error::Error;

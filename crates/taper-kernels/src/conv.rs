@@ -309,11 +309,14 @@ mod tests {
 
     #[test]
     fn any_number_of_threads_gives_the_same_bits() {
-        for kernel in [1, 3] {
-            let axis = axis(11, 11, kernel, 1, kernel / 2);
-            let (inputs, outputs) = (17, 20);
+        // By each algorithm.
+        let cases =
+            [(1, 11, 1), (3, 11, 1), (3, 11, 20), (3, 4, 1), (3, 1, 1), (3, 4, 4), (1, 2, 1)];
+        for (kernel, size, groups) in cases {
+            let axis = axis(size, size, kernel, 1, kernel / 2);
+            let (inputs, outputs) = (if groups > 1 { 20 } else { 17 }, 20);
             let shape =
-                Convolution { batch: 9, inputs, outputs, groups: 1, height: axis, width: axis };
+                Convolution { batch: 9, inputs, outputs, groups, height: axis, width: axis };
             let x = noise::<f32>(9 * shape.input_image(), 1);
             let g = noise::<f32>(9 * shape.output_image(), 2);
             let weight = noise::<f32>(shape.weights(), 3);
