@@ -348,18 +348,29 @@ mod tests {
 
     #[test]
     fn nan_and_infinity_go_through() {
-        let axis = axis(8, 8, 3, 1, 1);
-        let shape =
-            Convolution { batch: 1, inputs: 1, outputs: 1, groups: 1, height: axis, width: axis };
-        for bad in [f32::NAN, f32::INFINITY] {
-            let mut x = vec![0.5; 64];
-            x[3 * 8 + 4] = bad;
-            let mut y = vec![0.0; 64];
-            shape.forward(&x, &[0.1; 9], Some(&[0.0]), Activation::Relu, &mut y);
-            for (at, y) in y.iter().enumerate() {
-                let (row, column) = (at / 8, at % 8);
-                let near = row.abs_diff(3) <= 1 && column.abs_diff(4) <= 1;
-                assert_eq!(y.is_finite(), !near, "{row} {column} {y}");
+        // By each algorithm: channels by themselves, tiles, columns of a product, 1x1.
+        for (channels, size, kernel) in [(1, 8, 3), (2, 8, 3), (2, 4, 3), (2, 2, 1), (2, 8, 1)] {
+            let axis = axis(size, size, kernel, 1, kernel / 2);
+            let (inputs, outputs) = (channels, channels);
+            let shape =
+                Convolution { batch: 2, inputs, outputs, groups: 1, height: axis, width: axis };
+            let plane = size * size;
+            let weight = vec![0.1; shape.weights()];
+            let bias = vec![0.0; channels];
+            for bad in [f32::NAN, f32::INFINITY] {
+                // In the last channel of the first image.
+                let mut x = vec![0.5; 2 * channels * plane];
+                let (row, column) = (size / 2, 1);
+                x[(channels - 1) * plane + row * size + column] = bad;
+                let mut y = vec![0.0; x.len()];
+                shape.forward(&x, &weight, Some(&bias), Activation::Relu, &mut y);
+                for (at, y) in y.iter().enumerate() {
+                    let (image, place) = (at / (channels * plane), at % plane);
+                    let reach = kernel / 2;
+                    let near = (place / size).abs_diff(row) <= reach
+                        && (place % size).abs_diff(column) <= reach;
+                    assert_eq!(y.is_finite(), image > 0 || !near, "{channels} {size} {at} {y}");
+                }
             }
         }
     }
