@@ -144,7 +144,7 @@ pub fn cifar_resnet(config: CifarResNetConfig, vb: VarBuilder) -> Result<CifarRe
 ///
 /// # Equation
 /// y = W · mean over all places of (stage₃ ∘ stage₂ ∘ stage₁ ∘ stem)(x) + b. Each stage is a row of n
-/// [basic blocks](BasicBlock), in the plain network of n pairs of convolutions with nothing around them; the first block of the
+/// basic blocks ([`BasicBlock`]), in the plain network of n pairs of convolutions with nothing around them; the first block of the
 /// second and third has stride 2:
 ///
 /// ```text

@@ -153,7 +153,7 @@ pub fn convnext(config: ConvNextConfig, vb: VarBuilder) -> Result<ConvNext> {
 /// ConvNeXt: a network of convolutions in the form of a transformer.
 ///
 /// # Equation
-/// y = W · norm(mean over all places of features(x)) + b, with [blocks](ConvNextBlock) of a depthwise convolution and two 1x1:
+/// y = W · norm(mean over all places of features(x)) + b, with blocks ([`ConvNextBlock`]) of a depthwise convolution and two 1x1:
 ///
 /// ```text
 ///                   rows   with w = width      tiny   small  base   large

@@ -214,7 +214,7 @@ pub fn resnet(config: ResNetConfig, vb: VarBuilder) -> Result<ResNet> {
 ///
 /// # Equation
 /// y = W · mean over all places of (stage₄ ∘ stage₃ ∘ stage₂ ∘ stage₁ ∘ stem)(x) + b. Each stage is a row of
-/// [basic blocks](BasicBlock) or [bottlenecks](Bottleneck); the first block of the second to the fourth has stride 2:
+/// basic blocks ([`BasicBlock`]) or bottlenecks ([`Bottleneck`]); the first block of the second to the fourth has stride 2:
 ///
 /// ```text
 ///             rows   18           34           50                101     152
