@@ -101,6 +101,7 @@ const UNIT_CRATES: [UnitCrate; 5] = [
             "lib.rs",
             "block.rs",
             "block/branch_end.rs",
+            "block/norm_activation.rs",
             "block/pre_activation.rs",
             "count",
             "count.rs",

@@ -14,6 +14,7 @@ mod layer_scale;
 mod mixer_block;
 mod mlp_bottleneck;
 mod mlp_conv;
+mod norm_activation;
 mod pre_activation;
 mod pre_activation_block;
 mod pre_activation_bottleneck;

@@ -4,11 +4,11 @@ use candle_core::{Module, Tensor};
 use candle_nn::{Init, ModuleT, VarBuilder};
 use taper_core::{
     Activation, Conv2d, Conv2dConfig, FanMode, Initializer, Nonlinearity, Padding2d, Result,
-    Size2d, add, conv2d,
+    Size2d, conv2d,
 };
-use taper_norm::{BatchNormConfig, Norm, NormConfig, norm};
+use taper_norm::{BatchNormConfig, Norm, NormConfig};
 
-use crate::count::NormWith;
+use super::norm_activation::{NormActivation, has_bias};
 use crate::{Counted, Counter, Flow};
 
 /// How [`conv_norm`] makes a layer.
@@ -63,13 +63,12 @@ pub fn conv_norm(
     let ConvNormConfig { stride, padding, dilation, groups, activation, zero_init, .. } = config;
     let same = |size: usize| dilation * (size.max(1) - 1) / 2;
     let has_weight = has_weight(config.norm);
-    let alone = matches!(config.norm, NormConfig::None);
     let conv = Conv2dConfig {
         stride: stride.into(),
         padding: padding.unwrap_or((same(kernel.height), same(kernel.width)).into()),
         dilation: dilation.into(),
         groups,
-        bias: alone || matches!(config.norm, NormConfig::LocalResponse(_)),
+        bias: has_bias(config.norm),
         weight_init: if zero_init && !has_weight { Initializer::Constant(0.0) } else { HE },
         bias_init: zero_init.then_some(Initializer::Constant(0.0)),
         activation,
@@ -92,12 +91,10 @@ pub(crate) fn conv_norm_of(
 ) -> Result<ConvNorm> {
     let activation = conv.activation;
     let alone = matches!(by, NormConfig::None);
-    let within = by.with_activation(activation);
     let activation_of_conv = if alone { activation } else { Activation::Identity };
     let conv = Conv2dConfig { activation: activation_of_conv, ..conv };
     let conv = conv2d(in_channels, out_channels, kernel, conv, vb_conv)?;
-    let norm = norm(out_channels, within.unwrap_or(by), vb_norm)?;
-    Ok(ConvNorm { conv, norm, activation, within: within.is_some() })
+    Ok(ConvNorm { conv, norm: NormActivation::build(out_channels, by, activation, vb_norm)? })
 }
 
 /// Whether the norm has a factor for each channel.
@@ -183,10 +180,7 @@ fn has_weight(norm: NormConfig) -> bool {
 #[derive(Debug, Clone)]
 pub struct ConvNorm {
     conv: Conv2d,
-    norm: Norm,
-    activation: Activation,
-    /// Whether the norm applies the activation.
-    within: bool,
+    norm: NormActivation,
 }
 
 impl ConvNorm {
@@ -197,7 +191,7 @@ impl ConvNorm {
 
     /// The normalization, which applies the activation if it can.
     pub fn norm(&self) -> &Norm {
-        &self.norm
+        self.norm.norm()
     }
 
     /// [`forward_t`](ModuleT::forward_t) with a residual of the shape of y.
@@ -207,11 +201,7 @@ impl ConvNorm {
         residual: &Tensor,
         train: bool,
     ) -> candle_core::Result<Tensor> {
-        let y = self.plain().forward(x)?;
-        if self.within {
-            return self.norm.forward_residual_t(&y, residual, train);
-        }
-        Ok(add(&self.norm.forward_t(&y, train)?, residual, self.activation)?)
+        self.norm.forward_residual_t(&self.plain().forward(x)?, residual, train)
     }
 
     /// The convolution without an activation.
@@ -227,16 +217,15 @@ impl ConvNorm {
         residual: Option<&Flow>,
         counter: &mut Counter,
     ) -> Result<Flow> {
-        match (&self.norm, residual) {
+        match (self.norm(), residual) {
             (Norm::None, None) => counter.layer(conv, &self.conv, x),
             (Norm::None, Some(residual)) => {
                 let y = counter.layer(conv, &self.plain(), x)?;
-                counter.sum(&y, Some(residual), self.activation)
+                counter.sum(&y, Some(residual), self.norm.activation())
             }
-            (with, residual) => {
+            (_, residual) => {
                 let y = counter.layer(conv, &self.conv, x)?;
-                let with = NormWith { norm: with, residual, activation: self.activation };
-                counter.layer(norm, &with, &y)
+                counter.layer(norm, &self.norm.with(residual), &y)
             }
         }
     }
@@ -244,9 +233,9 @@ impl ConvNorm {
 
 impl ModuleT for ConvNorm {
     fn forward_t(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
-        let y = self.norm.forward_t(&self.conv.forward(x)?, train)?;
-        let done = self.within || matches!(self.norm, Norm::None);
-        if done { Ok(y) } else { self.activation.forward(&y) }
+        let y = self.conv.forward(x)?;
+        // A convolution alone has applied the activation.
+        if matches!(self.norm(), Norm::None) { Ok(y) } else { self.norm.forward_t(&y, train) }
     }
 }
 

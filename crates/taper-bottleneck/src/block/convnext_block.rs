@@ -5,8 +5,9 @@ use candle_nn::{ModuleT, VarBuilder};
 use taper_core::{
     Activation, Conv2d, Conv2dConfig, Error, Initializer, Result, Stream, add, conv2d,
 };
-use taper_norm::{ChannelLayerNormConfig, Norm, NormConfig, norm};
+use taper_norm::{ChannelLayerNormConfig, NormConfig};
 
+use super::norm_activation::NormActivation;
 use crate::{
     Channels, Counted, Counter, DropPath, Flow, LayerScale, Pointwise, PointwiseConfig, pointwise,
 };
@@ -84,7 +85,7 @@ pub fn convnext_block(
     });
     Ok(ConvNextBlock {
         depthwise: conv2d(num_channels, num_channels, kernel_size, depthwise, branch.pp(0))?,
-        norm: norm(num_channels, config.norm, branch.pp(2))?,
+        norm: NormActivation::build(num_channels, config.norm, Activation::Identity, branch.pp(2))?,
         expand: pointwise(num_channels, wide, part(activation), branch.pp(3))?,
         project: pointwise(wide, num_channels, part(Activation::Identity), branch.pp(5))?,
         layer_scale: gamma.transpose()?,
@@ -158,7 +159,7 @@ pub fn convnext_block(
 #[derive(Debug, Clone)]
 pub struct ConvNextBlock {
     depthwise: Conv2d,
-    norm: Norm,
+    norm: NormActivation,
     expand: Pointwise,
     project: Pointwise,
     layer_scale: Option<LayerScale>,
@@ -185,7 +186,7 @@ impl Counted for ConvNextBlock {
 
     fn count(&self, x: &Flow, counter: &mut Counter) -> Result<Flow> {
         let y = counter.layer("block.0", &self.depthwise, x)?;
-        let y = counter.layer("block.2", &self.norm, &y)?;
+        let y = counter.layer("block.2", &self.norm.with(None), &y)?;
         let y = counter.layer("block.3", &self.expand, &y)?;
         let y = counter.layer("block.5", &self.project, &y)?;
         let y = match &self.layer_scale {

@@ -3,10 +3,10 @@
 use candle_core::{Module, Tensor};
 use candle_nn::{ModuleT, VarBuilder};
 use taper_core::{Activation, Conv2d, Conv2dConfig, Initializer, Result, Size2d, conv2d};
-use taper_norm::{Norm, NormConfig, norm};
+use taper_norm::NormConfig;
 
 use super::HE;
-use crate::count::NormWith;
+use super::norm_activation::{NormActivation, has_bias};
 use crate::{Counter, Flow};
 
 /// How a stage is made; the norm's own activation gives way to `activation`.
@@ -25,16 +25,8 @@ pub(super) struct PreActivationConfig {
 /// A norm, an activation and a convolution: W ⋆ f(norm(x)).
 #[derive(Debug, Clone)]
 pub(super) struct PreActivation {
-    norm: Norm,
-    activation: Activation,
-    /// Whether the norm applies the activation.
-    within: bool,
+    norm: NormActivation,
     conv: Conv2d,
-}
-
-/// Whether convolutions have a bias: where the norm has none that would take its place.
-pub(super) fn has_bias(norm: NormConfig) -> bool {
-    matches!(norm, NormConfig::None | NormConfig::LocalResponse(_))
 }
 
 impl PreActivation {
@@ -58,18 +50,15 @@ impl PreActivation {
             bias_init: zero_init.then_some(zero),
             activation: Activation::Identity,
         };
-        let within = config.norm.with_activation(activation);
         let kernel = Size2d::from(kernel);
         let conv = conv2d(inputs, outputs, kernel, conv, vb.pp(format!("conv{at}")))?;
-        let by = within.unwrap_or(config.norm);
-        let norm = norm(inputs, by, vb.pp(format!("norm{at}")))?;
-        Ok(Self { norm, activation, within: within.is_some(), conv })
+        let vb = vb.pp(format!("norm{at}"));
+        Ok(Self { norm: NormActivation::build(inputs, config.norm, activation, vb)?, conv })
     }
 
     /// f(norm(x)), which the shortcut of a block that changes the shape takes, too.
     pub(super) fn activated(&self, x: &Tensor, train: bool) -> candle_core::Result<Tensor> {
-        let y = self.norm.forward_t(x, train)?;
-        if self.within { Ok(y) } else { self.activation.forward(&y) }
+        self.norm.forward_t(x, train)
     }
 
     /// The convolution of what is activated.
@@ -87,8 +76,7 @@ impl PreActivation {
         x: &Flow,
         counter: &mut Counter,
     ) -> Result<Flow> {
-        let with = NormWith { norm: &self.norm, residual: None, activation: self.activation };
-        counter.layer(&format!("norm{at}"), &with, x)
+        counter.layer(&format!("norm{at}"), &self.norm.with(None), x)
     }
 
     pub(super) fn count_convolved(

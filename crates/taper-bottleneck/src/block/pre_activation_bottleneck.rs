@@ -5,7 +5,8 @@ use candle_nn::{ModuleT, VarBuilder};
 use taper_core::{Activation, Error, Result, add};
 use taper_norm::{BatchNormConfig, NormConfig};
 
-use super::pre_activation::{PreActivation, PreActivationConfig, has_bias};
+use super::norm_activation::has_bias;
+use super::pre_activation::{PreActivation, PreActivationConfig};
 use super::shortcut::Way;
 use crate::{Counted, Counter, Flow, Shortcut, StrideOn};
 
